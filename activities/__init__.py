@@ -1,0 +1,1 @@
+"""I/O joined to pure code: one module per outside system or concern."""

@@ -1,0 +1,166 @@
+"""What activities need from the outside; connectors fulfil these Protocols and workers wire them in."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pyarrow as pa
+
+from contracts.field_type import FieldType
+from streaming.offset_range import OffsetRange
+from streaming.record_block import RecordBlock
+
+
+@dataclass(frozen=True)
+class TopicState:
+    """What the broker says of a topic at one moment.
+
+    Attributes:
+        topic_id: Identity of the topic; another one means that it was deleted and made anew.
+        start: First offset still in the log, per partition.
+        end: Last stable offset (the next one a committed reader would get to), per partition.
+    """
+
+    topic_id: str
+    start: dict[int, int]
+    end: dict[int, int]
+
+
+class RecordLog(Protocol):
+    """A partitioned log of records. Raises `TopicMissingError`, `OffsetLostError`, `ServiceUnavailableError`."""
+
+    async def describe(self, topic: str) -> TopicState:
+        """Read identity, start and end of every partition."""
+        ...
+
+    async def offsets_at(self, topic: str, time_ms: int) -> dict[int, int]:
+        """Find, per partition, the first offset whose record time is at or after `time_ms` (the end if none)."""
+        ...
+
+    async def wait_for_data(self, topic: str, cursors: dict[int, int], timeout_ms: int) -> TopicState:
+        """Return as soon as the end of any partition lies beyond its cursor, or after `timeout_ms`.
+
+        One long poll over all partitions. A partition not named in `cursors` counts as news at once.
+        """
+        ...
+
+    def read(self, span: OffsetRange, topic_id: str, block_bytes: int) -> AsyncIterator[RecordBlock]:
+        """Yield exactly the committed records of the range, in order, in blocks of about `block_bytes`.
+
+        Complete when a batch with last offset >= stop - 1 or one that starts at or after stop was seen, or the position
+        reached stop. Gaps are normal; an empty response is asked again, never a gap.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class SinkColumn:
+    """A column of a sink's table."""
+
+    name: str
+    type: FieldType
+
+
+@dataclass(frozen=True)
+class SinkTable:
+    """A target table of one stream.
+
+    Readers use `<name>_final`: each identity once, in its last version, without tombstones. Besides `columns` a
+    table has `_key` (text, not null), `_version` (64-bit) and `_deleted`.
+
+    Attributes:
+        stream: Name of the stream that owns the table.
+        name: Name of the table.
+        columns: All visible columns in order; for windowed streams `window_start`, `window_end` (type `timestamp`), group
+            keys, aggregates.
+        identity: Columns that with `_key` identify a row; `("window_start",)` for windowed streams.
+        retention_ms, compress_after_ms: Housekeeping, where the sink has it.
+    """
+
+    stream: str
+    name: str
+    columns: tuple[SinkColumn, ...]
+    identity: tuple[str, ...] = ("window_start",)
+    retention_ms: int | None = None
+    compress_after_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class FlushChunk:
+    """The name of one write: doing it twice is doing it once.
+
+    Attributes:
+        chunk: Number of the chunk within the flush, from 0.
+        chunk_count: Chunks of the flush.
+        sha256: Hash of the frozen rows of the whole flush.
+    """
+
+    stream: str
+    epoch: int
+    flush_seq: int
+    chunk: int
+    chunk_count: int
+    sha256: str
+
+    @property
+    def version(self) -> int:
+        """Version of every row of the flush: epoch << 40 | flush_seq."""
+        return self.epoch << 40 | self.flush_seq
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What a sink found and did before the first write.
+
+    Attributes:
+        highest_epoch: Highest epoch of this stream that the target has rows of, 0 if none.
+        notes: Facts for the log, such as that a plain table stands in for a hypertable.
+    """
+
+    highest_epoch: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+class FlushSink(Protocol):
+    """A versioned table of windows. Raises `SinkRefusedError`, `StaleEpochError`, `ServiceUnavailableError`."""
+
+    async def prepare(self, table: SinkTable) -> Preflight:
+        """Create table, view and bookkeeping where missing, and refuse a target that cannot hold the promise."""
+        ...
+
+    async def write(self, table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> None:
+        """Write one frozen chunk. `rows` has the columns of the table plus `_key`, `_version` and `_deleted`.
+
+        Timestamps are `timestamp[ms, UTC]`, decimals decimal128, `_version` int64, `_deleted` bool.
+        """
+        ...
+
+    async def final_rows(self, table: str, limit: int | None = None) -> pa.Table:
+        """Read `<table>_final`, newest window first then `_key`-free columns, at most `limit` rows."""
+        ...
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A record that could not be read, with its place and the reason; value and key as they came."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    error: str
+    error_field: str
+
+
+class RecordSink(Protocol):
+    """A topic written exactly once, fenced by sequence numbers."""
+
+    async def write_once(self, writer: str, topic: str, sequence: int, records: list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]) -> None:
+        """Append (key, value, headers) records in one transaction unless `sequence` was already written by `writer`.
+
+        `writer` is the transactional id and private group. Sequences of one writer only grow; a retry first fences
+        any zombie, then reads the committed sequence: at or above `sequence` means done. The topic is created if missing.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""What every layer shares: errors, settings, names, logging and payloads."""

@@ -1,0 +1,24 @@
+"""Names that must never drift apart: workflow ids, task queues, object keys."""
+
+STREAM_QUEUE = "stream"
+STREAM_COMPUTE_QUEUE = "stream-compute"
+
+
+def stream_workflow_id(pipeline: str) -> str:
+    """Name the workflow of a stream."""
+    return f"stream/{pipeline}"
+
+
+def stream_prefix(pipeline: str) -> str:
+    """Give the object store's prefix under which everything of a stream lives."""
+    return f"streams/{pipeline}"
+
+
+def epoch_prefix(pipeline: str, epoch: int) -> str:
+    """Give the prefix of the working objects of one epoch of a stream."""
+    return f"{stream_prefix(pipeline)}/e{epoch:06d}"
+
+
+def dead_letter_topic(topic: str) -> str:
+    """Name the topic that takes the dead letters of `topic`."""
+    return f"{topic}.dlq"

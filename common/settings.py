@@ -1,0 +1,142 @@
+"""One typed tree of settings: environment over `sluice.toml` over the running stack's record over defaults.
+
+Environment variables are `SLUICE_<SECTION>__<KEY>`, such as `SLUICE_KAFKA__BOOTSTRAP_SERVERS`. A service without an
+address of its own is the embedded one: its address comes from the stack's record (`<data_dir>/stack.json`).
+"""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TemporalSettings(Section):
+    """Where workflows run.
+
+    Attributes:
+        address: `host:port` of the frontend; None means the embedded server.
+        namespace: Namespace of all workflows.
+        ui_address: Base URL of the Web UI.
+        api_key: Key for Temporal Cloud.
+        tls: Whether to connect with TLS.
+        retention_days: How long closed workflows stay visible.
+    """
+
+    address: str | None = None
+    namespace: str = "default"
+    ui_address: str | None = None
+    api_key: SecretStr | None = None
+    tls: bool = False
+    retention_days: int = 7
+
+
+class KafkaSettings(Section):
+    """Where records come from.
+
+    Attributes:
+        bootstrap_servers: Comma-separated `host:port` list; None means the embedded broker.
+        security_protocol: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.
+        sasl_mechanism: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    """
+
+    bootstrap_servers: str | None = None
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+
+
+class ClickHouseSettings(Section):
+    """First sink of the demo.
+
+    Attributes:
+        url: `http://host:port` or `https://…`; None means the embedded server.
+    """
+
+    url: str | None = None
+    database: str = "default"
+    username: str = "default"
+    password: SecretStr = SecretStr("")
+
+
+class PostgresSettings(Section):
+    """A PostgreSQL or TimescaleDB server.
+
+    Attributes:
+        dsn: `postgresql://user:password@host:port/database`; None means the embedded server.
+    """
+
+    dsn: SecretStr | None = None
+
+
+class ObjectStoreSettings(Section):
+    """Where state, partials and the lake live.
+
+    Attributes:
+        url: `file:///path` or `s3://bucket/prefix`; None means `objects` under the data directory.
+        endpoint: URL of an S3-compatible server.
+    """
+
+    url: str | None = None
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    access_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+
+
+class WorkerSettings(Section):
+    """Worker processes that `sluice up` and `sluice worker` start.
+
+    Attributes:
+        processes: Number of compute processes; None means one per core.
+        range_slots: Ranges that one compute process aggregates at the same time.
+        graceful_stop_s: Seconds a stopping worker may use to finish or hand back what it holds.
+    """
+
+    processes: int | None = None
+    range_slots: int = 1
+    graceful_stop_s: float = 20.0
+
+
+class LogSettings(Section):
+    """How logs are written: `level` as in the standard library, `format` either `text` or `json`."""
+
+    level: str = "INFO"
+    format: str = "text"
+
+
+class StackSettings(Section):
+    """Ports of the embedded services; None picks a free one at the first start and keeps it."""
+
+    temporal_port: int | None = None
+    temporal_ui_port: int | None = None
+    kafka_port: int | None = None
+    clickhouse_port: int | None = None
+    postgres_port: int | None = None
+    timescaledb_port: int | None = None
+
+
+class Settings(Section):
+    """All settings of one project.
+
+    Attributes:
+        project_dir: Folder of `sluice.toml`, `pipelines/` and `contracts/`.
+        data_dir: Folder of everything that the embedded stack keeps; a stack is its data directory.
+    """
+
+    project_dir: Path
+    data_dir: Path
+    temporal: TemporalSettings = TemporalSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
+    timescaledb: PostgresSettings = PostgresSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    object_store: ObjectStoreSettings = ObjectStoreSettings()
+    worker: WorkerSettings = WorkerSettings()
+    log: LogSettings = LogSettings()
+    stack: StackSettings = StackSettings()

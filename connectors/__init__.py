@@ -1,0 +1,1 @@
+"""Drivers of outside systems; the only place, with `devstack`, that imports them."""

@@ -1,0 +1,1 @@
+"""Typed specifications of every pipeline kind, their YAML loader and their expressions."""

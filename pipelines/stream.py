@@ -1,0 +1,112 @@
+"""The typed specification of a stream, after its YAML was checked."""
+
+from typing import Literal
+
+from common.payloads import Model
+
+EPOCH_BITS = 40
+
+
+class EventTime(Model):
+    """When a record happened, and how long to wait for others.
+
+    Attributes:
+        field: Name of the field that holds the event time.
+        out_of_orderness_ms: Bound of disorder within one partition.
+        idle_timeout_ms: A partition without news for this long no longer holds back the watermark; None is never.
+        max_ahead_ms: An event time further than this after "now" is a dead letter.
+        max_drift_ms: A partition further than this ahead of the slowest with unread data waits.
+        close_after_ms: Quiet time after which windows close by the clock; None is never.
+    """
+
+    field: str
+    out_of_orderness_ms: int = 0
+    idle_timeout_ms: int | None = 30_000
+    max_ahead_ms: int = 3_600_000
+    max_drift_ms: int | None = None
+    close_after_ms: int | None = None
+
+
+class Window(Model):
+    """A window in integer milliseconds, `[start, end)`; `size_ms` is the gap of a session.
+
+    Attributes:
+        slide_ms: Distance of window starts; None for tumbling and session windows.
+        offset_ms: Shift of the alignment from the epoch.
+        timezone: Zone whose days a window of whole days follows.
+    """
+
+    kind: Literal["tumbling", "sliding", "session"]
+    size_ms: int
+    slide_ms: int | None = None
+    offset_ms: int = 0
+    timezone: str | None = None
+
+
+class Late(Model):
+    """What happens to late events."""
+
+    allowed_ms: int = 0
+    to: str | None = None
+
+
+class Trigger(Model):
+    """How often a range is cut: after `interval_ms`, or as soon as `max_records` wait in a partition."""
+
+    interval_ms: int = 1_000
+    max_records: int = 100_000
+
+
+class SinkSpec(Model):
+    """One sink of a stream.
+
+    Attributes:
+        kind: `clickhouse`, `timescaledb` or `postgres`.
+        table: Name of the target; readers use the view `<table>_final`.
+        retention_ms: Age after which TimescaleDB drops chunks.
+        compress_after_ms: Age after which TimescaleDB compresses chunks.
+    """
+
+    kind: Literal["clickhouse", "timescaledb", "postgres"]
+    table: str
+    retention_ms: int | None = None
+    compress_after_ms: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Name the sink within its stream."""
+        return f"{self.kind}:{self.table}"
+
+
+class StreamSpec(Model):
+    """A stream as its pipeline file declares it; every default filled in, every duration in milliseconds.
+
+    Attributes:
+        fields: Types of the record's fields, in the words of `contracts.field_type` (`decimal(12,2)`, `string?`).
+        aggregate: Output column to aggregate expression, in output order.
+        emit_updates_ms: Interval of early emissions; None emits final rows only.
+    """
+
+    name: str
+    description: str = ""
+    owner: str = ""
+    topic: str
+    format: Literal["json"] = "json"
+    fields: dict[str, str]
+    event_time: EventTime
+    where: str | None = None
+    derive: dict[str, str] = {}
+    group_by: list[str] = []
+    window: Window | None = None
+    aggregate: dict[str, str] = {}
+    late: Late = Late()
+    emit_updates_ms: int | None = None
+    sinks: list[SinkSpec]
+    trigger: Trigger = Trigger()
+
+    def result_hash(self) -> str:
+        """Hash everything that changes results (all but sinks' housekeeping, trigger, description, owner)."""
+        import hashlib
+
+        content = self.model_dump_json(exclude={"description", "owner", "trigger"})
+        return hashlib.sha256(content.encode()).hexdigest()[:16]

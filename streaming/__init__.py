@@ -1,0 +1,1 @@
+"""The stream engine: pure functions without I/O, clock, randomness or Temporal."""

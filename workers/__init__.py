@@ -1,0 +1,1 @@
+"""Worker processes: task queues, wiring of clients, entry point."""
