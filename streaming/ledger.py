@@ -1,0 +1,42 @@
+"""Conservation of records: what went in, and where each went."""
+
+from common.payloads import Model
+
+
+class Ledger(Model):
+    """Counts of records of one epoch; they must balance.
+
+    Attributes:
+        consumed: Records read from the log.
+        expanded: Rows added by flat-map beyond one per record.
+        aggregated: Events that entered a window.
+        delivered: Events of a raw stream that were handed to its sinks.
+        filtered: Events that the `where` condition dropped.
+        duplicate: Events that de-duplication dropped.
+        late: Events whose windows were closed for good.
+        dead_lettered: Records that could not be read or broke what was declared.
+        skipped: Offsets given up by an explicit `--accept-loss`; outside the balance, they were never consumed.
+    """
+
+    consumed: int = 0
+    expanded: int = 0
+    aggregated: int = 0
+    delivered: int = 0
+    filtered: int = 0
+    duplicate: int = 0
+    late: int = 0
+    dead_lettered: int = 0
+    skipped: int = 0
+
+    def plus(self, other: "Ledger") -> "Ledger":
+        """Add two ledgers count by count."""
+        return Ledger(
+            **{name: getattr(self, name) + getattr(other, name) for name in Ledger.model_fields}
+        )
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every record that came in went somewhere."""
+        out = self.aggregated + self.delivered + self.filtered
+        out += self.duplicate + self.late + self.dead_lettered
+        return self.consumed + self.expanded == out

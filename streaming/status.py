@@ -1,0 +1,91 @@
+"""What a stream tells about itself."""
+
+from typing import Literal
+
+from common.payloads import Model
+from streaming.ledger import Ledger
+
+StreamState = Literal[
+    "starting", "running", "paused", "draining", "stopping", "completed", "drained", "stopped"
+]
+
+
+class PartitionStatus(Model):
+    """Where one partition stands; `offset` is the next one to merge, `lag` counts offsets to `end`."""
+
+    partition: int
+    offset: int
+    end: int
+    lag: int
+    watermark_ms: int | None = None
+    idle: bool = False
+
+
+class SinkStatus(Model):
+    """How far one sink got: the last flush it committed and how many wait."""
+
+    sink: str
+    flush_seq: int
+    pending: int
+    error: str | None = None
+
+
+class StreamStatus(Model):
+    """The answer to the query `status`.
+
+    Attributes:
+        reason: Why the stream is in this state, or what it waits for; empty when all is well.
+        target_lag: Offsets still to read up to `until` (bounded run) or to the ends last seen.
+        events_per_second: Records merged per second of workflow time since this run of the stream was started.
+        flushed_rows: Rows of all flushes frozen in this epoch.
+        flush_seq: Last flush frozen.
+        started_ms: Workflow time at which the stream was started, milliseconds since the epoch.
+    """
+
+    pipeline: str
+    state: StreamState
+    reason: str = ""
+    epoch: int = 0
+    bounded: bool = False
+    watermark_ms: int | None = None
+    partitions: list[PartitionStatus] = []
+    target_lag: int = 0
+    open_windows: int = 0
+    pending_flushes: int = 0
+    flush_seq: int = 0
+    flushed_rows: int = 0
+    sinks: list[SinkStatus] = []
+    events_per_second: float = 0.0
+    started_ms: int = 0
+    now_ms: int = 0
+    ledger: Ledger = Ledger()
+
+
+class StreamFrom(Model):
+    """Where a fresh stream begins: `earliest`, `latest`, or the first records at or after a record time."""
+
+    kind: Literal["earliest", "latest", "time"] = "earliest"
+    time_ms: int | None = None
+
+
+class StreamUntil(Model):
+    """Where a bounded run ends; pinned to offsets when the run starts.
+
+    `latest` pins the ends at the start, `time` the first offsets at or after a record time, `offsets` names them.
+    """
+
+    kind: Literal["latest", "time", "offsets"] = "latest"
+    time_ms: int | None = None
+    offsets: dict[int, int] | None = None
+
+
+class StreamResult(Model):
+    """How a run of a stream ended."""
+
+    state: Literal["completed", "drained", "stopped"]
+    epoch: int
+    ledger: Ledger
+    flush_seq: int
+    flushed_rows: int
+    watermark_ms: int | None = None
+    elapsed_ms: int = 0

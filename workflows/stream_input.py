@@ -1,0 +1,27 @@
+"""Input of the stream workflow, apart from the workflow so that starters need not import it."""
+
+from common.payloads import Model
+from pipelines.stream import StreamSpec
+from streaming.status import StreamFrom, StreamUntil
+
+STREAM_WORKFLOW = "stream"
+"""Type name of the workflow. Signals: `pause`, `resume`, `drain`, `stop`, without arguments. Query: `status`, gives
+`streaming.status.StreamStatus`. Result: `streaming.status.StreamResult`. Id: `common.names.stream_workflow_id`."""
+
+
+class StreamInput(Model):
+    """Start a stream: go on from its saved state, or begin a new epoch.
+
+    Attributes:
+        spec: What to compute.
+        fresh: Begin a new epoch at `begin` even when a saved state exists; without saved state a new epoch begins anyway.
+        begin: Where a new epoch starts to read.
+        until: Where this run ends; None runs until it is told to end.
+        carried: State of the previous run of a chain; set by continue-as-new only.
+    """
+
+    spec: StreamSpec
+    fresh: bool = False
+    begin: StreamFrom = StreamFrom()
+    until: StreamUntil | None = None
+    carried: str | None = None
