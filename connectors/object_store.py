@@ -1,0 +1,194 @@
+"""Immutable objects in a directory or an S3 bucket, through obstore."""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    InvalidPathError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+    UnknownConfigurationKeyError,
+)
+from obstore.store import LocalStore, S3Store
+
+from common.errors import (
+    FatalError,
+    ServiceUnavailableError,
+    SettingsError,
+    StorageFullError,
+    UsageError,
+)
+from common.payloads import Ref, ref_for
+from common.settings import ObjectStoreSettings
+
+_NO_SPACE = re.compile(r"No space left|os error 28\b|os error 122\b|Disk quota|XMinioStorageFull")
+"""Texts of a full disk (ENOSPC), a used-up quota (EDQUOT) and a full MinIO."""
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).split("\n", 1)[0]
+
+
+class ObstoreStore:
+    """An `ObjectStore` over `file:///directory` or `s3://bucket/prefix`.
+
+    Every write is atomic: a reader sees the whole object or none, also when the writer is killed (a directory gets
+    a staged file that is renamed; S3 shows an object when its upload is complete). Keys are paths with `/` between
+    segments; segments may hold any text but `/`, `.` and `..`.
+
+    Args:
+        url: Where the objects lie; a missing directory is created.
+        settings: Endpoint, region and keys of an S3-compatible server.
+
+    Raises:
+        SettingsError: The URL is of another kind, or the directory cannot be made.
+    """
+
+    def __init__(self, url: str, settings: ObjectStoreSettings | None = None) -> None:
+        self.url = url
+        self._store = _open(url, settings or ObjectStoreSettings())
+
+    async def put(self, prefix: str, content: bytes, codec: str = "arrow") -> Ref:
+        """Store `content` under `<prefix>-<first 16 hex digits of its hash>.<codec>`; twice is once."""
+        ref = ref_for(prefix, content, codec)
+        with self._translated(f"storing `{ref.key}`"):
+            await obstore.put_async(self._store, ref.key, content)
+        return ref
+
+    async def get(self, ref: Ref) -> bytes:
+        """Read an object and check its hash; `FatalError` when it is gone or differs."""
+        content = await self.read(ref.key)
+        if content is None:
+            raise FatalError(
+                f"object `{ref.key}` in {self.url}: expected {ref.size_bytes} bytes, got no object; "
+                "it was deleted while still referred to: rewind the stream or restore the store"
+            )
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != ref.sha256:
+            raise FatalError(
+                f"object `{ref.key}` in {self.url}: expected sha256 {ref.sha256}, got {digest} "
+                f"({len(content)} of {ref.size_bytes} bytes); restore it from a copy or rewind the stream"
+            )
+        return content
+
+    async def create(self, key: str, content: bytes) -> bool:
+        """Store `content` under exactly `key` unless the key exists; False when it did."""
+        try:
+            with self._translated(f"creating `{key}`"):
+                await obstore.put_async(self._store, key, content, mode="create")
+        except (AlreadyExistsError, PreconditionError):
+            return False
+        return True
+
+    async def read(self, key: str) -> bytes | None:
+        """Read the object stored under `key`; None when there is none."""
+        try:
+            with self._translated(f"reading `{key}`"):
+                result = await obstore.get_async(self._store, key)
+                return bytes(await result.bytes_async())
+        except FileNotFoundError:
+            return None
+
+    async def keys(self, prefix: str) -> list[str]:
+        """List the keys below a prefix, sorted; a prefix is whole path segments (`a/b` is not above `a/bc`)."""
+        found: list[str] = []
+        with self._translated(f"listing `{prefix}`"):
+            async for batch in obstore.list(self._store, prefix=prefix.strip("/") or None):
+                found.extend(str(entry["path"]) for entry in batch)
+        return sorted(found)
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; a missing one is no error."""
+        names = list(keys)
+        if not names:
+            return
+        with self._translated(f"deleting {len(names)} objects"):
+            if isinstance(self._store, S3Store):
+                await obstore.delete_async(self._store, names)
+            else:
+                await asyncio.gather(*(self._remove(name) for name in names))
+
+    async def _remove(self, key: str) -> None:
+        try:
+            await obstore.delete_async(self._store, key)
+        except FileNotFoundError:
+            return
+
+    @contextmanager
+    def _translated(self, action: str) -> Iterator[None]:
+        """Turn the driver's errors into ours; those that are answers (missing, exists) pass through."""
+        try:
+            yield
+        except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+            raise
+        except (ValueError, InvalidPathError) as error:
+            raise UsageError(
+                f"{action} in {self.url}: expected a key of path segments, got {_first_line(error)}; "
+                "remove empty, `.` and `..` segments"
+            ) from error
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            raise SettingsError(
+                f"{action} in {self.url}: expected access, got {_first_line(error)}; "
+                "check the rights of the directory, or `object_store.access_key` and `secret_key`"
+            ) from error
+        except (BaseError, OSError) as error:
+            if _NO_SPACE.search(str(error)):
+                raise StorageFullError(
+                    f"{action} in {self.url}: expected free space, got a full disk or quota; "
+                    "free some space, it is tried again by itself"
+                ) from error
+            if "Filenames containing trailing" in str(error):
+                raise UsageError(
+                    f"{action} in {self.url}: expected a key that does not end in `#` and digits; rename it"
+                ) from error
+            raise ServiceUnavailableError("object store", self.url, _first_line(error)) from error
+
+
+def _open(url: str, settings: ObjectStoreSettings) -> LocalStore | S3Store:
+    parts = urlsplit(url)
+    try:
+        if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
+            return LocalStore(Path(unquote(parts.path)), mkdir=True)
+        if parts.scheme == "s3" and parts.netloc:
+            return _open_s3(parts.netloc, parts.path.strip("/"), settings)
+    except (BaseError, OSError, ValueError, UnknownConfigurationKeyError) as error:
+        raise SettingsError(
+            f"object store {url}: expected a place that can be opened, got {_first_line(error)}; "
+            "correct `object_store.url`"
+        ) from error
+    raise SettingsError(
+        f"`object_store.url`: expected `file:///directory` or `s3://bucket/prefix`, got {url!r}; correct it"
+    )
+
+
+def _open_s3(bucket: str, prefix: str, settings: ObjectStoreSettings) -> S3Store:
+    keys = {}
+    if settings.access_key is not None and settings.secret_key is not None:
+        keys = {
+            "access_key_id": settings.access_key.get_secret_value(),
+            "secret_access_key": settings.secret_key.get_secret_value(),
+        }
+    endpoint = {"endpoint": settings.endpoint} if settings.endpoint else {}
+    return S3Store(
+        bucket,
+        prefix=prefix or None,
+        region=settings.region,
+        client_options={
+            "allow_http": (settings.endpoint or "").startswith("http:"),
+            "connect_timeout": timedelta(seconds=3),
+            "timeout": timedelta(seconds=60),
+        },
+        retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=10)},
+        **endpoint,
+        **keys,
+    )
