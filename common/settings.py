@@ -5,8 +5,15 @@ address of its own is the embedded one: its address comes from the stack's recor
 """
 
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+LogLevel = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+    BeforeValidator(lambda level: level.upper() if isinstance(level, str) else level),
+]
 
 
 class Section(BaseModel):
@@ -32,7 +39,7 @@ class TemporalSettings(Section):
     ui_address: str | None = None
     api_key: SecretStr | None = None
     tls: bool = False
-    retention_days: int = 7
+    retention_days: Annotated[int, Field(ge=1)] = 7
 
 
 class KafkaSettings(Section):
@@ -45,8 +52,8 @@ class KafkaSettings(Section):
     """
 
     bootstrap_servers: str | None = None
-    security_protocol: str = "PLAINTEXT"
-    sasl_mechanism: str | None = None
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     username: str | None = None
     password: SecretStr | None = None
 
@@ -98,27 +105,38 @@ class WorkerSettings(Section):
         graceful_stop_s: Seconds a stopping worker may use to finish or hand back what it holds.
     """
 
-    processes: int | None = None
-    range_slots: int = 1
-    graceful_stop_s: float = 20.0
+    processes: Annotated[int, Field(ge=1)] | None = None
+    range_slots: Annotated[int, Field(ge=1)] = 1
+    graceful_stop_s: Annotated[float, Field(ge=0)] = 20.0
 
 
 class LogSettings(Section):
     """How logs are written: `level` as in the standard library, `format` either `text` or `json`."""
 
-    level: str = "INFO"
-    format: str = "text"
+    level: LogLevel = "INFO"
+    format: Literal["text", "json"] = "text"
 
 
 class StackSettings(Section):
     """Ports of the embedded services; None picks a free one at the first start and keeps it."""
 
-    temporal_port: int | None = None
-    temporal_ui_port: int | None = None
-    kafka_port: int | None = None
-    clickhouse_port: int | None = None
-    postgres_port: int | None = None
-    timescaledb_port: int | None = None
+    temporal_port: Port | None = None
+    temporal_ui_port: Port | None = None
+    kafka_port: Port | None = None
+    clickhouse_port: Port | None = None
+    postgres_port: Port | None = None
+    timescaledb_port: Port | None = None
+
+
+class ConnectionSettings(Section):
+    """A named connection that pipelines refer to: `[connections.<name>]` in `sluice.toml`.
+
+    Attributes:
+        dsn: Address with credentials; `${NAME}` takes the value of an environment variable.
+    """
+
+    kind: Literal["postgres", "timescaledb", "clickhouse", "kafka", "http", "s3"]
+    dsn: SecretStr
 
 
 class Settings(Section):
@@ -140,3 +158,4 @@ class Settings(Section):
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
     stack: StackSettings = StackSettings()
+    connections: dict[str, ConnectionSettings] = {}
