@@ -1,0 +1,64 @@
+"""Field types as users write them: `decimal(12,2)`, `string?`, `list<int64>`."""
+
+import re
+from difflib import get_close_matches
+from typing import cast, get_args
+
+from common.errors import UsageError
+from contracts.field_type import BaseType, FieldType
+
+MAX_DECIMAL_DIGITS = 38
+TYPE_WORDS = "string int32 int64 float64 bool decimal(p,s) timestamp_ms timestamp date uuid json list<T>"
+
+_DECIMAL = re.compile(r"decimal\(\s*(\d+)\s*,\s*(\d+)\s*\)")
+_LIST = re.compile(r"list<(.+)>")
+_PLAIN = tuple(name for name in get_args(BaseType) if name not in {"decimal", "list"})
+_ALIASES = {
+    "int": "int64",
+    "integer": "int64",
+    "bigint": "int64",
+    "long": "int64",
+    "smallint": "int32",
+    "text": "string",
+    "str": "string",
+    "varchar": "string",
+    "float": "float64",
+    "double": "float64",
+    "boolean": "bool",
+    "datetime": "timestamp",
+    "timestamptz": "timestamp",
+    "numeric": "decimal(12,2)",
+    "decimal": "decimal(12,2)",
+    "array": "list<string>",
+    "list": "list<string>",
+}
+
+
+def parse_field_type(text: str) -> FieldType:
+    """Read a field type; `str()` of the result gives the canonical text back.
+
+    Raises:
+        UsageError: The text is no field type; the message names a near miss.
+    """
+    body = text.strip()
+    nullable = body.endswith("?")
+    body = body[:-1].rstrip() if nullable else body
+    if body in _PLAIN:
+        return FieldType(cast("BaseType", body), nullable=nullable)
+    if found := _DECIMAL.fullmatch(body):
+        return _decimal(text, int(found[1]), int(found[2]), nullable=nullable)
+    if found := _LIST.fullmatch(body):
+        return FieldType("list", nullable=nullable, element=parse_field_type(found[1]))
+    near = _ALIASES.get(body.lower()) or next(iter(get_close_matches(body.lower(), _PLAIN, 1)), None)
+    hint = f"; did you mean `{near}{'?' if nullable else ''}`?" if near else ""
+    raise UsageError(
+        f"field type `{text}`: expected one of {TYPE_WORDS}, with `?` behind it where null is allowed{hint}"
+    )
+
+
+def _decimal(text: str, precision: int, scale: int, *, nullable: bool) -> FieldType:
+    if not 1 <= precision <= MAX_DECIMAL_DIGITS or scale > precision:
+        raise UsageError(
+            f"field type `{text}`: expected decimal(p,s) with p of 1 to {MAX_DECIMAL_DIGITS} and s of 0 to p"
+        )
+    return FieldType("decimal", precision=precision, scale=scale, nullable=nullable)

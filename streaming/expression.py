@@ -1,0 +1,212 @@
+"""Typed expressions compiled to polars, with DuckDB's meaning.
+
+Whole numbers are computed one size wider and converted back strictly, decimals with a strict conversion to their
+declared digits, so an overflow raises and never wraps. Branches of `case` and `coalesce` that can raise see null
+where they are not taken, so `case when x < 1000 then x * x end` does not fail on what its condition excludes.
+"""
+
+import re
+from collections.abc import Callable
+from functools import reduce
+
+import polars as pl
+
+from pipelines.expression import ScalarExpression
+from pipelines.operation import Operation
+from streaming.field_dtype import INSTANT, polars_type
+
+_RAISING = {"add", "sub", "mul", "intdiv", "mod", "neg", "abs", "cast", "round", "floor", "ceil"}
+_WIDER = {"int32": pl.Int64(), "int64": pl.Int128()}
+_TRUNCATE = {"second": "1s", "minute": "1m", "hour": "1h", "day": "1d", "week": "1w", "month": "1mo", "quarter": "1q", "year": "1y"}
+
+
+def to_polars(expression: ScalarExpression) -> pl.Expr:
+    """Compile an expression over columns that are named as the fields and typed by `polars_type`.
+
+    Evaluating the result raises `polars.exceptions.PolarsError` where a value overflows its type.
+    """
+    return _compile(expression.root, None)
+
+
+def condition_to_polars(expression: ScalarExpression) -> pl.Expr:
+    """Compile a condition; a null condition is not true."""
+    return to_polars(expression).fill_null(value=False)
+
+
+def _compile(node: Operation, taken: pl.Expr | None) -> pl.Expr:
+    """Compile a node; where `taken` is given, columns are null in the rows for which it is not true."""
+    if node.name == "column":
+        column = pl.col(str(node.constant))
+        return column if taken is None else pl.when(taken).then(column)
+    if node.name == "literal":
+        return _literal(node, taken)
+    if node.name == "case":
+        return _case(node, taken)
+    if node.name == "coalesce":
+        return _coalesce(node, taken)
+    parts = [_compile(part, taken) for part in node.arguments]
+    return _COMPILERS[node.name](node, parts)
+
+
+def _literal(node: Operation, taken: pl.Expr | None) -> pl.Expr:
+    kind = polars_type(node.type)
+    if node.constant is None:
+        return pl.lit(None, dtype=kind)
+    if kind == INSTANT:
+        value = pl.lit(node.constant, dtype=pl.Int64).cast(INSTANT)
+    else:
+        value = pl.lit(node.constant, dtype=kind)
+    return value if taken is None else pl.when(taken).then(value)
+
+
+def _can_raise(node: Operation) -> bool:
+    raises = node.name in _RAISING and node.type.base != "float64"
+    return raises or any(_can_raise(part) for part in node.arguments)
+
+
+def _both(taken: pl.Expr | None, condition: pl.Expr) -> pl.Expr:
+    return condition if taken is None else taken & condition
+
+
+def _case(node: Operation, taken: pl.Expr | None) -> pl.Expr:
+    *pairs, default = node.arguments
+    none_before: pl.Expr | None = taken
+    branches: list[tuple[pl.Expr, pl.Expr]] = []
+    for test, value in zip(pairs[::2], pairs[1::2], strict=True):
+        condition = _compile(test, none_before if _can_raise(test) else taken).fill_null(value=False)
+        inside = _both(none_before, condition)
+        branches.append((condition, _compile(value, inside if _can_raise(value) else taken)))
+        none_before = _both(none_before, ~condition)
+    result = _compile(default, none_before if _can_raise(default) else taken)
+    for condition, value in reversed(branches):
+        result = pl.when(condition).then(value).otherwise(result)
+    return result
+
+
+def _coalesce(node: Operation, taken: pl.Expr | None) -> pl.Expr:
+    values: list[pl.Expr] = []
+    for part in node.arguments:
+        if values and _can_raise(part):
+            missing = pl.coalesce(values).is_null()
+            values.append(_compile(part, _both(taken, missing)))
+        else:
+            values.append(_compile(part, taken))
+    return pl.coalesce(values)
+
+
+def _checked(operation: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Callable[[Operation, list[pl.Expr]], pl.Expr]:
+    def compile_arithmetic(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
+        kind = polars_type(node.type)
+        wider = _WIDER.get(node.type.base)
+        if wider is not None:
+            return operation(parts[0].cast(wider), parts[1].cast(wider)).cast(kind)
+        if node.type.base == "decimal":
+            return operation(parts[0].cast(pl.Decimal(38, node.type.scale or 0)), parts[1]).cast(kind)
+        return operation(parts[0], parts[1])
+
+    return compile_arithmetic
+
+
+def _whole_division(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
+    wider = _WIDER[node.type.base]
+    value, divisor = parts[0].cast(wider), parts[1].cast(wider)
+    quotient = (value.abs() // divisor.abs()) * value.sign() * divisor.sign()
+    result = quotient if node.name == "intdiv" else value - quotient * divisor
+    return result.cast(polars_type(node.type))
+
+
+def _sign(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
+    wider = _WIDER.get(node.type.base)
+    if wider is None:
+        return -parts[0] if node.name == "neg" else parts[0].abs()
+    value = parts[0].cast(wider)
+    signed = pl.lit(0, dtype=wider) - value if node.name == "neg" else value.abs()
+    return signed.cast(polars_type(node.type))
+
+
+def _round(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
+    kind, places = polars_type(node.type), int(str(node.constant or 0))
+    if node.type.base == "decimal" and polars_type(node.arguments[0].type) == kind:
+        return parts[0]
+    room = _with_room(node.arguments[0], parts[0])
+    if node.name == "round":
+        return room.round(places, mode="half_away_from_zero").cast(kind)
+    return (room.floor() if node.name == "floor" else room.ceil()).cast(kind)
+
+
+def _with_room(node: Operation, value: pl.Expr) -> pl.Expr:
+    return value.cast(pl.Decimal(38, node.type.scale or 0)) if node.type.base == "decimal" else value
+
+
+def _cast(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
+    source, kind, value = node.arguments[0], polars_type(node.type), parts[0]
+    if source.type.base == "decimal" and node.type.base in {"decimal", "int32", "int64"}:
+        places = node.type.scale or 0
+        if places < (source.type.scale or 0):
+            value = _with_room(source, value).round(places, mode="half_away_from_zero")
+    if source.type.base == "bool" and node.type.base == "string":
+        return pl.when(value).then(pl.lit("true")).when(~value).then(pl.lit("false"))
+    if source.type.base == "float64" and node.type.base in {"int32", "int64"}:
+        value = value.round(0, mode="half_to_even")
+    return value.cast(kind)
+
+
+def _in(_node: Operation, parts: list[pl.Expr]) -> pl.Expr:
+    return pl.any_horizontal([parts[0] == other for other in parts[1:]])
+
+
+def _like(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
+    wild = {"%": ".*", "_": "."}
+    pattern = "".join(wild.get(letter) or re.escape(letter) for letter in str(node.constant))
+    return parts[0].str.contains(rf"(?s)\A(?:{pattern})\z")
+
+
+def _substring(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
+    bounds = node.constant
+    if not isinstance(bounds, tuple) or bounds[0] is None:
+        raise TypeError(f"substring without bounds: {node}")
+    return parts[0].str.slice(bounds[0] - 1, bounds[1])
+
+
+def _extract(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
+    part: pl.Expr = getattr(parts[0].dt, str(node.constant))()
+    return part.cast(pl.Int64)
+
+
+_COMPILERS: dict[str, Callable[[Operation, list[pl.Expr]], pl.Expr]] = {
+    "cast": _cast,
+    "add": _checked(lambda left, right: left + right),
+    "sub": _checked(lambda left, right: left - right),
+    "mul": _checked(lambda left, right: left * right),
+    "div": lambda _, parts: parts[0] / parts[1],
+    "intdiv": _whole_division,
+    "mod": _whole_division,
+    "neg": _sign,
+    "abs": _sign,
+    "round": _round,
+    "floor": _round,
+    "ceil": _round,
+    "eq": lambda _, parts: parts[0] == parts[1],
+    "ne": lambda _, parts: parts[0] != parts[1],
+    "lt": lambda _, parts: parts[0] < parts[1],
+    "le": lambda _, parts: parts[0] <= parts[1],
+    "gt": lambda _, parts: parts[0] > parts[1],
+    "ge": lambda _, parts: parts[0] >= parts[1],
+    "same": lambda _, parts: parts[0].eq_missing(parts[1]),
+    "not_same": lambda _, parts: parts[0].ne_missing(parts[1]),
+    "is_null": lambda _, parts: parts[0].is_null(),
+    "in": _in,
+    "like": _like,
+    "and": lambda _, parts: parts[0] & parts[1],
+    "or": lambda _, parts: parts[0] | parts[1],
+    "not": lambda _, parts: ~parts[0],
+    "concat": lambda _, parts: reduce(lambda left, right: left + right, parts),
+    "concat_skip_null": lambda _, parts: pl.concat_str([part.fill_null("") for part in parts]),
+    "lower": lambda _, parts: parts[0].str.to_lowercase(),
+    "upper": lambda _, parts: parts[0].str.to_uppercase(),
+    "length": lambda _, parts: parts[0].str.len_chars().cast(pl.Int64),
+    "substring": _substring,
+    "trim": lambda _, parts: parts[0].str.strip_chars(" "),
+    "extract": _extract,
+    "date_trunc": lambda node, parts: parts[0].dt.truncate(_TRUNCATE[str(node.constant)]),
+}
