@@ -1,0 +1,74 @@
+"""Reading a final view from PostgreSQL into Arrow."""
+
+import re
+from typing import Any
+
+import asyncpg
+import pyarrow as pa
+
+from common.errors import SinkRefusedError
+from connectors.postgres_table import quoted
+from connectors.sink_rows import order_columns
+
+_ARROW = {
+    "text": pa.string(),
+    "character varying": pa.string(),
+    "jsonb": pa.string(),
+    "uuid": pa.string(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "double precision": pa.float64(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+}
+_BYTEWISE = ("text", "character varying")
+_AS_TEXT = ("uuid", "jsonb")
+
+
+def _arrow_type(kind: str) -> pa.DataType:
+    if kind.endswith("[]"):
+        return pa.list_(_arrow_type(kind[:-2]))
+    if kind.startswith("timestamp"):
+        return pa.timestamp("ms", "UTC")
+    digits = re.fullmatch(r"numeric\((\d+),(\d+)\)", kind)
+    if digits:
+        return pa.decimal128(int(digits.group(1)), int(digits.group(2)))
+    return _ARROW.get(kind, pa.string())
+
+
+def _expression(name: str, kind: str) -> str:
+    base = kind.removesuffix("[]")
+    if base not in _AS_TEXT:
+        return quoted(name)
+    return f"{quoted(name)}::text{'[]' if kind.endswith('[]') else ''} AS {quoted(name)}"
+
+
+async def read_final(connection: asyncpg.Connection, table: str, limit: int | None) -> pa.Table:
+    """Read `<table>_final`, newest window first, then by the other columns; text orders by its bytes.
+
+    Raises:
+        SinkRefusedError: There is no such view.
+    """
+    view = quoted(f"{table}_final")
+    found = await connection.fetch(
+        "SELECT attname, format_type(atttypid, atttypmod) AS kind FROM pg_attribute "
+        "WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        view,
+    )
+    if not found:
+        raise SinkRefusedError(f"view `{table}_final`: expected to exist, got none; it is made when the stream starts")
+    kinds: dict[str, str] = {row["attname"]: row["kind"] for row in found}
+    shown = ", ".join(_expression(name, kind) for name, kind in kinds.items())
+    order = ", ".join(
+        f"{view}.{quoted(name)}" + (' COLLATE "C"' if kinds[name] in _BYTEWISE else "") + (" DESC" if down else "")
+        for name, down in order_columns(list(kinds))
+    )
+    bound = f" LIMIT {int(limit)}" if limit is not None else ""
+    records = await connection.fetch(f"SELECT {shown} FROM {view} ORDER BY {order}{bound}")  # noqa: S608 - quoted
+    columns: list[tuple[Any, ...]] = list(zip(*records, strict=True)) if records else [() for _ in kinds]
+    return pa.table(
+        {
+            name: pa.array(values, _arrow_type(kind))
+            for (name, kind), values in zip(kinds.items(), columns, strict=True)
+        }
+    )

@@ -1,0 +1,30 @@
+"""Opening a sink by the kind that a pipeline file names."""
+
+from activities.ports import FlushSink
+from common.errors import SettingsError, UnknownNameError
+from common.settings import PostgresSettings, Settings
+from connectors.clickhouse import ClickHouseSink
+from connectors.postgres import PostgresSink
+from connectors.timescale import TimescaleSink
+
+
+def _dsn(section: str, settings: PostgresSettings) -> str:
+    if settings.dsn is None:
+        raise SettingsError(f"`{section}.dsn`: expected an address, got none; run `sluice up` or set it")
+    return settings.dsn.get_secret_value()
+
+
+def open_sink(kind: str, settings: Settings) -> FlushSink:
+    """Give the sink of a kind; it connects at its first use.
+
+    Raises:
+        UnknownNameError: There is no such kind.
+        SettingsError: The service has no address.
+    """
+    if kind == "clickhouse":
+        return ClickHouseSink(settings.clickhouse)
+    if kind == "timescaledb":
+        return TimescaleSink(_dsn("timescaledb", settings.timescaledb))
+    if kind == "postgres":
+        return PostgresSink(_dsn("postgres", settings.postgres))
+    raise UnknownNameError(f"sink `{kind}`: expected one of clickhouse, timescaledb, postgres; correct `sinks`")

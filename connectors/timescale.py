@@ -1,0 +1,114 @@
+"""TimescaleDB as a sink: the plain PostgreSQL path plus hypertable, retention and compression."""
+
+import asyncpg
+
+from activities.ports import SinkTable
+from connectors.postgres import PostgresSink
+from connectors.postgres_table import literal, quoted
+
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
+
+
+def chunk_interval_ms(table: SinkTable) -> int:
+    """Choose the time span of a chunk: a twelfth of the retention, at most the compression age, from 1 hour to 7 days."""
+    wanted = [7 * _DAY_MS]
+    if table.retention_ms is not None:
+        wanted.append(table.retention_ms // 12)
+    if table.compress_after_ms is not None:
+        wanted.append(table.compress_after_ms)
+    return max(min(wanted), _HOUR_MS)
+
+
+class TimescaleSink(PostgresSink):
+    """A `FlushSink` over a hypertable on the first time column of the identity.
+
+    Where the extension is missing, or the identity has no time, a plain table stands in; `Preflight.notes` says so.
+    """
+
+    service = "TimescaleDB"
+
+    async def _before(self, connection: asyncpg.Connection) -> list[str]:
+        """Load the extension; PostgreSQL without it goes on as plain PostgreSQL."""
+        if not await connection.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'"):
+            return ["TimescaleDB extension is not there: a plain PostgreSQL table stands in for the hypertable"]
+        try:
+            await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+        except asyncpg.PostgresError as error:
+            return [f"TimescaleDB extension cannot be loaded ({error}): a plain PostgreSQL table stands in"]
+        return []
+
+    async def _shape(self, connection: asyncpg.Connection, table: SinkTable) -> list[str]:
+        """Turn the new table into a hypertable."""
+        time = _time_column(table)
+        if not await _has_extension(connection):
+            return []
+        if time is None:
+            return [f"TimescaleDB table `{table.name}` has no time in its identity: it is a plain table"]
+        await connection.execute(
+            f"SELECT create_hypertable({literal(quoted(table.name))}::regclass, by_range({literal(time)}, "
+            f"INTERVAL '{chunk_interval_ms(table)} milliseconds'), create_default_indexes => false)"
+        )
+        return []
+
+    async def _after(self, connection: asyncpg.Connection, table: SinkTable) -> list[str]:
+        """Set retention and compression; a policy that the server refuses is a note, not a failure."""
+        time = _time_column(table)
+        if time is None or not await _is_hypertable(connection, table.name):
+            return await super()._after(connection, table)
+        relation = f"{literal(quoted(table.name))}::regclass"
+        notes = []
+        if table.retention_ms is not None:
+            notes += await _attempt(
+                connection,
+                f"retention of `{table.name}`",
+                [
+                    f"SELECT remove_retention_policy({relation}, if_exists => true)",
+                    f"SELECT add_retention_policy({relation}, INTERVAL '{table.retention_ms} milliseconds')",
+                ],
+            )
+        if table.compress_after_ms is not None:
+            notes += await _attempt(
+                connection,
+                f"compression of `{table.name}`",
+                [
+                    f"ALTER TABLE {quoted(table.name)} SET (timescaledb.compress, timescaledb.compress_segmentby = '_key', "
+                    f"timescaledb.compress_orderby = {literal(quoted(time) + ' DESC')})",
+                    f"SELECT remove_compression_policy({relation}, if_exists => true)",
+                    f"SELECT add_compression_policy({relation}, INTERVAL '{table.compress_after_ms} milliseconds')",
+                ],
+            )
+        return notes
+
+
+def _time_column(table: SinkTable) -> str | None:
+    times = [column.name for column in table.columns if column.type.base in ("timestamp", "timestamp_ms")]
+    return next((name for name in table.identity if name in times), None)
+
+
+async def _has_extension(connection: asyncpg.Connection) -> bool:
+    return bool(await connection.fetchval("SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'"))
+
+
+async def _is_hypertable(connection: asyncpg.Connection, name: str) -> bool:
+    if not await _has_extension(connection):
+        return False
+    return bool(
+        await connection.fetchval(
+            "SELECT count(*) FROM timescaledb_information.hypertables h "
+            "JOIN pg_class c ON c.oid = to_regclass($1) JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE h.hypertable_name = c.relname AND h.hypertable_schema = n.nspname",
+            quoted(name),
+        )
+    )
+
+
+async def _attempt(connection: asyncpg.Connection, what: str, statements: list[str]) -> list[str]:
+    """Run housekeeping in a transaction of its own, and say what the server refused."""
+    try:
+        async with connection.transaction():
+            for statement in statements:
+                await connection.execute(statement)
+    except asyncpg.PostgresError as error:
+        return [f"TimescaleDB: {what} is not set up: {str(error).splitlines()[0]}"]
+    return []
