@@ -1,0 +1,130 @@
+"""Pipelines by name or path: found in the project, then in the shipped catalog, read and checked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import PipelineSpecError, UnknownNameError
+from pipelines.document import MISSING, Document, compose, entries, read, scalar_text
+from pipelines.problem import Problem, near_miss, refuse
+from pipelines.shape import Options
+from pipelines.stream import StreamSpec
+from pipelines.stream_build import build_stream, report_unsupported
+from pipelines.stream_check import check_stream
+from pipelines.stream_shape import STREAM
+
+CATALOG_DIR = Path(__file__).parent / "catalog"
+
+PipelineSpec = StreamSpec
+"""Any kind's specification; a union once there are more."""
+
+
+@dataclass(frozen=True)
+class PipelineKind:
+    """How files of one kind are read.
+
+    Attributes:
+        check: Records what is wrong between the parts.
+        build: Makes the specification out of values that passed.
+        refuse: Records what this version cannot run yet.
+    """
+
+    shape: Options
+    check: Callable[[Document, dict[str, Any]], None]
+    build: Callable[[dict[str, Any]], PipelineSpec]
+    refuse: Callable[[Document, PipelineSpec], None]
+
+
+KINDS: dict[str, PipelineKind] = {
+    "stream": PipelineKind(STREAM, check_stream, build_stream, report_unsupported),
+}
+
+
+def check_pipeline(path: Path) -> tuple[PipelineSpec | None, list[Problem]]:
+    """Read a pipeline file and collect every problem; the specification is None as soon as there is one.
+
+    Raises:
+        UsageError: The file cannot be read at all.
+    """
+    document = Document(str(path))
+    node = compose(path, document)
+    if node is None:
+        return None, document.problems
+    given = {name: value for name, _, value in entries(Document(str(path)), node, ())}
+    kind = scalar_text(given["kind"]) if "kind" in given else None
+    if kind not in KINDS:
+        document.locate((), node)
+        if "kind" in given:
+            document.locate(("kind",), given["kind"])
+        hint = near_miss(kind or "", KINDS)
+        document.report(("kind",), f"expected one of {', '.join(KINDS)}, got {f'`{kind}`' if kind else 'none'}{hint}")
+        return None, document.problems
+    return _check_kind(document, node, KINDS[kind])
+
+
+def _check_kind(document: Document, node: Any, kind: PipelineKind) -> tuple[PipelineSpec | None, list[Problem]]:  # noqa: ANN401 - a node of an untyped library
+    values = read(document, node, kind.shape)
+    if values is MISSING:
+        return None, document.problems
+    kind.check(document, values)
+    if document.problems:
+        return None, document.problems
+    spec = kind.build(values)
+    kind.refuse(document, spec)
+    return (None if document.problems else spec), document.problems
+
+
+def load_pipeline(path: Path) -> PipelineSpec:
+    """Read and check a pipeline file of any kind.
+
+    Raises:
+        PipelineSpecError: With all problems of the file, each with line and column.
+        UsageError: The file cannot be read at all.
+    """
+    spec, problems = check_pipeline(path)
+    refuse(problems)
+    if spec is None:
+        raise PipelineSpecError(f"pipeline file {path}: expected a specification, got none")
+    return spec
+
+
+def load_stream(path: Path) -> StreamSpec:
+    """Read and check a stream's file; raises as `load_pipeline`, and when it is of another kind."""
+    spec = load_pipeline(path)
+    if not isinstance(spec, StreamSpec):
+        raise PipelineSpecError(f"pipeline file {path}: expected `kind: stream`, got another kind")
+    return spec
+
+
+def pipeline_files(project_dir: Path | None) -> dict[str, Path]:
+    """List the pipelines by name, sorted: the project's `pipelines/` first, then the shipped catalog."""
+    found: dict[str, Path] = {}
+    folders = [CATALOG_DIR] if project_dir is None else [project_dir / "pipelines", CATALOG_DIR]
+    for folder in folders:
+        for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+            found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def find_pipeline(name_or_path: str, project_dir: Path | None) -> Path:
+    """Find the file of a pipeline given by name or path.
+
+    A word that ends in .yaml or .yml or holds a slash is a path; everything else is the name of a file in the project's `pipelines/`
+    or in the shipped catalog.
+
+    Raises:
+        UnknownNameError: There is none; the message names a near miss.
+    """
+    if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise UnknownNameError(f"pipeline file `{name_or_path}`: expected a file, got none; check the path")
+        return path
+    known = pipeline_files(project_dir)
+    if name_or_path not in known:
+        hint = near_miss(name_or_path, known) or f"; known are {', '.join(known) or 'none'}"
+        raise UnknownNameError(
+            f"pipeline `{name_or_path}`: expected a name from `sluice pipelines list` or a path to a .yaml file, got neither{hint}"
+        )
+    return known[name_or_path]

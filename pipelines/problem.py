@@ -1,0 +1,57 @@
+"""Problems of a pipeline file: collected with their place, reported all at once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from common.errors import PipelineSpecError
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a pipeline file; `line` and `column` count from 1."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    text: str
+
+    @property
+    def place(self) -> str:
+        """Write `file:line:column`, which editors and terminals can jump to."""
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+def path_text(path: Path) -> str:
+    """Write a path through a document: `sinks[0].clickhouse.table`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def near_miss(word: str, known: Iterable[str]) -> str:
+    """Write `; did you mean …?` for the nearest known word, or nothing."""
+    found = get_close_matches(word.lower(), {name.lower(): name for name in known}, 1)
+    originals = {name.lower(): name for name in known}
+    return f"; did you mean `{originals[found[0]]}`?" if found else ""
+
+
+def report(problems: list[Problem]) -> str:
+    """Write all problems, one a line, in the order of the file, and the closing line."""
+    width = max((len(problem.place) for problem in problems), default=0)
+    ordered = sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column))
+    lines = [
+        f"{problem.place:<{width}}  {problem.path}: {problem.text}".replace("  : ", "  ") for problem in ordered
+    ]
+    count = len(problems)
+    return "\n".join([*lines, f"{count} problem{'' if count == 1 else 's'}, nothing started"])
+
+
+def refuse(problems: list[Problem]) -> None:
+    """Raise `PipelineSpecError` with the report when there are problems."""
+    if problems:
+        raise PipelineSpecError(report(problems))

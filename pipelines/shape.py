@@ -1,0 +1,102 @@
+"""Shapes of a pipeline file's parts: one declaration gives the checks, the messages and the JSON Schema."""
+
+from dataclasses import dataclass
+
+NAME_PATTERN = r"^[a-z][a-z0-9-]{0,62}$"
+COLUMN_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+TOPIC_PATTERN = r"^[A-Za-z0-9._-]{1,249}$"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text; with a pattern, `expected` says in words what it must look like."""
+
+    expected: str = "text"
+    pattern: str | None = None
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A SQL expression; its text is parsed later, against the fields."""
+
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A duration, read as milliseconds; `minimum_ms` is 0 or 1."""
+
+    minimum_ms: int = 0
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number within bounds."""
+
+    minimum: int
+    maximum: int
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some words."""
+
+    words: tuple[str, ...]
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class FieldTypeText:
+    """A field type such as `decimal(12,2)?`."""
+
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A list of equal shapes."""
+
+    item: "Shape"
+    minimum: int = 0
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Names that the user chooses, each with a value of one shape, in the order of the file."""
+
+    value: "Shape"
+    minimum: int = 0
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Named options.
+
+    Attributes:
+        options: Every option with its shape.
+        required: Options that must be there.
+        one_of: Options of which exactly one must be there; empty when there is no such choice.
+    """
+
+    options: dict[str, "Shape"]
+    required: tuple[str, ...] = ()
+    one_of: tuple[str, ...] = ()
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class WordOr:
+    """Either one fixed word or options."""
+
+    word: str
+    options: Options
+    doc: str = ""
+
+
+Shape = Text | Expression | Duration | Whole | Choice | FieldTypeText | Listing | Table | Options | WordOr
+

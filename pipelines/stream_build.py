@@ -1,0 +1,84 @@
+"""A `StreamSpec` out of checked values, and what of it this version cannot run yet."""
+
+from typing import Any
+
+from pipelines.document import Document
+from pipelines.problem import Path
+from pipelines.stream import EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
+
+Values = dict[str, Any]
+
+
+def build_stream(values: Values) -> StreamSpec:
+    """Build the specification; every default filled in, every duration in milliseconds."""
+    emit = values.get("emit", "final")
+    given = {name: values[name] for name in ("description", "owner", "where", "derive", "group_by", "aggregate") if name in values}
+    kafka = values["source"]["kafka"]
+    return StreamSpec(
+        name=values["name"],
+        topic=kafka["topic"],
+        format=kafka.get("format", "json"),
+        fields=values["source"]["fields"],
+        event_time=EventTime(field=values["event_time"]["field"], **_in_ms(values["event_time"], skip="field")),
+        window=_window(values["window"]) if "window" in values else None,
+        late=Late(**_late(values.get("late", {}))),
+        emit_updates_ms=None if emit == "final" else emit["updates"],
+        sinks=[_sink(*next(iter(sink.items()))) for sink in values["sinks"]],
+        trigger=_trigger(values.get("trigger", {})),
+        **given,
+    )
+
+
+def _in_ms(options: Values, skip: str) -> dict[str, Any]:
+    return {f"{name}_ms": value for name, value in options.items() if name != skip}
+
+
+def _window(options: Values) -> Window:
+    place = {"offset_ms": options.get("offset", 0), "timezone": options.get("timezone")}
+    if "session" in options:
+        return Window(kind="session", size_ms=options["session"])
+    if "sliding" in options:
+        return Window(kind="sliding", size_ms=options["sliding"], slide_ms=options["every"], **place)
+    return Window(kind="tumbling", size_ms=options["tumbling"], **place)
+
+
+def _late(options: Values) -> dict[str, Any]:
+    late = {"to": options["to"]} if "to" in options else {}
+    return {**late, "allowed_ms": options["allowed"]} if "allowed" in options else late
+
+
+def _trigger(options: Values) -> Trigger:
+    default = Trigger()
+    return Trigger(
+        interval_ms=options.get("interval", default.interval_ms),
+        max_records=options.get("max_records", default.max_records),
+    )
+
+
+def _sink(kind: str, options: Values) -> SinkSpec:
+    return SinkSpec.model_validate({"kind": kind, "table": options["table"], **_in_ms(options, skip="table")})
+
+
+def unsupported(spec: StreamSpec) -> list[tuple[Path, str]]:
+    """List the parts of a valid stream that this version cannot run yet, each with its path in the file."""
+    found: list[tuple[Path, str]] = []
+    if spec.window is None:
+        found.append((("window",), "streams without a window"))
+    else:
+        if spec.window.kind != "tumbling":
+            found.append((("window", spec.window.kind), f"{spec.window.kind} windows"))
+        if spec.window.timezone is not None:
+            found.append((("window", "timezone"), "windows that follow a time zone"))
+    if spec.event_time.close_after_ms is not None:
+        found.append((("event_time", "close_after"), "windows closed by the clock"))
+    if spec.emit_updates_ms is not None:
+        found.append((("emit",), "early emissions"))
+    if spec.late.to is not None:
+        found.append((("late", "to"), "a topic for late events"))
+    return found
+
+
+def report_unsupported(document: Document, spec: StreamSpec) -> None:
+    """Record what this version cannot run yet as problems of the file."""
+    for path, what in unsupported(spec):
+        document.report(path, f"not supported yet by this version: {what}")

@@ -1,0 +1,175 @@
+"""What must hold between the parts of a stream file, beyond the shape of each part."""
+
+from math import gcd
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from common.errors import PipelineSpecError
+from contracts.field_type import FieldType
+from contracts.field_type_parse import parse_field_type
+from pipelines.document import MISSING, Document
+from pipelines.duration import format_duration
+from pipelines.expression import parse_aggregate, parse_condition, parse_scalar
+from pipelines.problem import near_miss
+
+MAX_PANES = 10_000
+DAY_MS = 86_400_000
+RESERVED = ("window_start", "window_end", "_key", "_version", "_deleted", "_topic", "_partition", "_offset")
+UNGROUPABLE = frozenset({"float64", "json", "list"})
+
+Values = dict[str, Any]
+
+
+def check_stream(document: Document, values: Values) -> None:
+    """Check fields, expressions, windows and sinks; parts whose shape is wrong are passed over."""
+    columns = _fields(document, values)
+    _event_time(document, values, columns)
+    known = _derived(document, values, columns)
+    if (condition := _part(values, "where")) is not None:
+        _expression(document, ("where",), parse_condition, condition, columns)
+    keys = _group_by(document, values, known)
+    _aggregates(document, values, known, keys)
+    _window(document, values)
+    _sinks(document, values)
+
+
+def _part(values: Values, *path: str) -> Any:  # noqa: ANN401 - plain YAML values
+    found: Any = values
+    for name in path:
+        found = found.get(name) if isinstance(found, dict) else None
+    return None if found is MISSING else found
+
+
+def _fields(document: Document, values: Values) -> dict[str, FieldType]:
+    fields: dict[str, FieldType] = {}
+    for name, text in (_part(values, "source", "fields") or {}).items():
+        if name in RESERVED:
+            document.report(("source", "fields", name), f"expected a name of your own, got one of {', '.join(RESERVED)}")
+        if text is not MISSING:
+            fields[name] = parse_field_type(text)
+    return fields
+
+
+def _event_time(document: Document, values: Values, fields: dict[str, FieldType]) -> None:
+    name = _part(values, "event_time", "field")
+    if name is None or name in (_part(values, "source", "fields") or {}) and name not in fields:
+        return
+    path = ("event_time", "field")
+    if name not in fields:
+        document.report(path, f"no field `{name}` in `source.fields`{near_miss(name, fields)}")
+    elif fields[name].base not in {"timestamp", "timestamp_ms"}:
+        document.report(path, f"expected a field of type timestamp or timestamp_ms, got `{name}` of type `{fields[name]}`")
+
+
+def _derived(document: Document, values: Values, fields: dict[str, FieldType]) -> dict[str, FieldType]:
+    known = dict(fields)
+    for name, text in (_part(values, "derive") or {}).items():
+        path = ("derive", name)
+        if name in fields or name in RESERVED:
+            document.report(path, "expected a new name, got one of a field or a reserved one")
+            continue
+        kind = None if text is MISSING else _expression(document, path, parse_scalar, text, known)
+        if kind is not None:
+            known[name] = kind
+    return known
+
+
+def _expression(document: Document, path: tuple[str, ...], parse: Any, text: str, known: dict[str, FieldType]) -> FieldType | None:  # noqa: ANN401 - one of three parsers
+    try:
+        kind: FieldType = parse(text, known).type
+    except PipelineSpecError as error:
+        document.report(path, str(error))
+        return None
+    return kind
+
+
+def _group_by(document: Document, values: Values, known: dict[str, FieldType]) -> list[str]:
+    keys: list[str] = []
+    for index, name in enumerate(_part(values, "group_by") or []):
+        path = ("group_by", index)
+        if name is MISSING or name in _failed(values, known):
+            continue
+        if name not in known:
+            document.report(path, f"no field or derived column `{name}`{near_miss(name, known)}")
+        elif known[name].base in UNGROUPABLE:
+            document.report(path, f"expected a type that keys can have, got `{name}` of type `{known[name]}`")
+        elif name in keys:
+            document.report(path, f"expected each key once, got `{name}` again")
+        keys.append(name)
+    return keys
+
+
+def _failed(values: Values, known: dict[str, FieldType]) -> set[str]:
+    declared = {*(_part(values, "source", "fields") or {}), *(_part(values, "derive") or {})}
+    return declared - set(known)
+
+
+def _aggregates(document: Document, values: Values, known: dict[str, FieldType], keys: list[str]) -> None:
+    for name, text in (_part(values, "aggregate") or {}).items():
+        path = ("aggregate", name)
+        if name in keys or name in RESERVED:
+            taken = "a group key" if name in keys else "a column that every table has"
+            document.report(path, f"expected a name of its own, got the name of {taken}")
+        if text is not MISSING:
+            _expression(document, path, parse_aggregate, text, known)
+    windowed = values.get("window") is not None
+    if windowed and not values.get("aggregate"):
+        document.report(("aggregate",), "expected at least one aggregate beside `window`, got none")
+    for part in ("aggregate", "group_by", "late", "emit"):
+        if not windowed and values.get(part):
+            document.report((part,), "expected only with `window`, got it without")
+
+
+def _window(document: Document, values: Values) -> None:
+    window = _part(values, "window")
+    if not isinstance(window, dict):
+        return
+    size, slide = _part(window, "sliding"), _part(window, "every")
+    if "sliding" in window and "every" not in window:
+        document.report(("window", "every"), "expected the distance of window starts beside `sliding`, got none")
+    if "every" in window and "sliding" not in window:
+        document.report(("window", "every"), "expected only beside `sliding`")
+    if size and slide:
+        if slide > size:
+            document.report(("window", "every"), f"expected at most the size {format_duration(size)}, got {format_duration(slide)}")
+        elif size // gcd(size, slide) > MAX_PANES:
+            panes = size // gcd(size, slide)
+            document.report(("window", "every"), f"expected at most {MAX_PANES:,} panes a window, got {panes:,}; choose a longer `every`")
+    _alignment(document, window)
+
+
+def _alignment(document: Document, window: Values) -> None:
+    size = _part(window, "tumbling") or _part(window, "every")
+    if "session" in window:
+        for part in ("offset", "timezone"):
+            if part in window:
+                document.report(("window", part), "expected only with tumbling or sliding windows, sessions follow the events")
+        return
+    offset = _part(window, "offset")
+    if offset and size and offset >= size:
+        document.report(("window", "offset"), f"expected less than {format_duration(size)}, got {format_duration(offset)}")
+    zone = _part(window, "timezone")
+    if zone is None:
+        return
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        document.report(("window", "timezone"), f"expected a time zone such as Europe/Berlin, got `{zone}`")
+    if size and size % DAY_MS:
+        document.report(("window", "timezone"), f"expected only with windows of whole days, got {format_duration(size)}")
+
+
+def _sinks(document: Document, values: Values) -> None:
+    targets: set[tuple[str, str]] = set()
+    for index, sink in enumerate(_part(values, "sinks") or []):
+        if not isinstance(sink, dict):
+            continue
+        for kind, options in sink.items():
+            table = _part({"options": options}, "options", "table")
+            if table is None:
+                continue
+            if (kind, table) in targets:
+                document.report(("sinks", index, kind, "table"), f"expected each table once, got `{table}` again")
+            targets.add((kind, table))
+
+

@@ -1,0 +1,105 @@
+"""The shape of a `kind: stream` file."""
+
+from pipelines.shape import (
+    COLUMN_PATTERN,
+    NAME_PATTERN,
+    TOPIC_PATTERN,
+    Choice,
+    Duration,
+    Expression,
+    FieldTypeText,
+    Listing,
+    Options,
+    Table,
+    Text,
+    Whole,
+    WordOr,
+)
+
+_COLUMN = Text("a name of letters, digits and _", COLUMN_PATTERN)
+_TOPIC = Text("a topic name of letters, digits and . _ -, at most 249 long", TOPIC_PATTERN)
+_TABLE = Text(
+    "a table name of letters, digits and _ that begins with a letter or _, at most 48 long",
+    r"^[A-Za-z_][A-Za-z0-9_]{0,47}$",
+    "Name of the target; readers use the view <table>_final",
+)
+_POSTGRES = Options(
+    {
+        "table": _TABLE,
+        "retention": Duration(1, "Age after which chunks are dropped"),
+        "compress_after": Duration(1, "Age after which chunks are compressed"),
+    },
+    required=("table",),
+)
+
+STREAM = Options(
+    {
+        "kind": Choice(("stream",)),
+        "name": Text(
+            "a name of small letters, digits and - that begins with a letter, at most 63 long",
+            NAME_PATTERN,
+            "Name of the pipeline",
+        ),
+        "description": Text(doc="What the stream gives, in one sentence"),
+        "owner": Text(doc="Who answers for it"),
+        "source": Options(
+            {
+                "kafka": Options({"topic": _TOPIC, "format": Choice(("json",))}, required=("topic",)),
+                "fields": Table(FieldTypeText("Type of the field; `?` allows null"), 1, "Fields of a record"),
+            },
+            required=("kafka", "fields"),
+        ),
+        "event_time": Options(
+            {
+                "field": Text("the name of a field", COLUMN_PATTERN, "Field that says when it happened"),
+                "out_of_orderness": Duration(doc="Bound of disorder within one partition"),
+                "idle_timeout": Duration(1, "A partition without news for this long no longer holds back the watermark"),
+                "max_ahead": Duration(doc="An event time further than this after now is a dead letter"),
+                "max_drift": Duration(1, "A partition further than this ahead of the slowest waits"),
+                "close_after": Duration(1, "Quiet time after which windows close by the clock"),
+            },
+            required=("field",),
+        ),
+        "where": Expression("Condition that a record must fulfil; null is not true"),
+        "derive": Table(Expression("Row expression"), 0, "New columns; each may use the earlier ones"),
+        "group_by": Listing(_COLUMN, doc="Fields or derived columns that make the key"),
+        "window": Options(
+            {
+                "tumbling": Duration(1, "Size of windows that follow each other"),
+                "sliding": Duration(1, "Size of windows that overlap; needs `every`"),
+                "every": Duration(1, "Distance of the starts of sliding windows"),
+                "session": Duration(1, "Gap that ends a session"),
+                "offset": Duration(doc="Shift of the alignment from the epoch"),
+                "timezone": Text("a time zone such as Europe/Berlin", None, "Zone whose days a window of days follows"),
+            },
+            one_of=("tumbling", "sliding", "session"),
+        ),
+        "aggregate": Table(Expression("Aggregate call"), 0, "Output columns"),
+        "late": Options(
+            {
+                "allowed": Duration(doc="How long a fired window still takes events"),
+                "to": _TOPIC,
+            }
+        ),
+        "emit": WordOr("final", Options({"updates": Duration(1, "Interval of early emissions")}, ("updates",))),
+        "sinks": Listing(
+            Options(
+                {
+                    "clickhouse": Options({"table": _TABLE}, required=("table",)),
+                    "timescaledb": _POSTGRES,
+                    "postgres": Options({"table": _TABLE}, required=("table",)),
+                },
+                one_of=("clickhouse", "timescaledb", "postgres"),
+            ),
+            1,
+            "Where the results go",
+        ),
+        "trigger": Options(
+            {
+                "interval": Duration(1, "How often a range is cut"),
+                "max_records": Whole(1, 10_000_000, "Records that cut a range at once"),
+            }
+        ),
+    },
+    required=("kind", "name", "source", "event_time", "sinks"),
+)
