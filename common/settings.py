@@ -1,7 +1,8 @@
-"""One typed tree of settings: environment over `sluice.toml` over the running stack's record over defaults.
+"""One typed tree of settings: environment over `sluice.toml` over the stack's record over defaults.
 
-Environment variables are `SLUICE_<SECTION>__<KEY>`, such as `SLUICE_KAFKA__BOOTSTRAP_SERVERS`. A service without an
-address of its own is the embedded one: its address comes from the stack's record (`<data_dir>/stack.json`).
+Environment variables are `SLUICE_<SECTION>__<KEY>`, such as `SLUICE_KAFKA__BOOTSTRAP_SERVERS`. A
+service without an address of its own is the embedded one: its address comes from the stack's record
+(`<data_dir>/stack.json`).
 """
 
 from pathlib import Path
@@ -111,7 +112,7 @@ class WorkerSettings(Section):
 
 
 class LogSettings(Section):
-    """How logs are written: `level` as in the standard library, `format` either `text` or `json`."""
+    """How logs are written to stderr: from which level on, and as text or as JSON lines."""
 
     level: LogLevel = "INFO"
     format: Literal["text", "json"] = "text"

@@ -1,4 +1,4 @@
-"""Settings of the project at hand: environment over `sluice.toml` over the stack's record over defaults."""
+"""Settings of the project at hand: environment, `sluice.toml`, the stack's record, defaults."""
 
 import os
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class LoadedSettings:
 
 
 def find_project_dir(start: Path) -> Path:
-    """Find the nearest folder at or above `start` with `sluice.toml` or `.sluice`; `start` itself if none has."""
+    """Find the nearest folder at or above `start` with `sluice.toml` or `.sluice`, else `start`."""
     start = start.resolve()
     for folder in (start, *start.parents):
         if (folder / PROJECT_FILE).is_file() or (folder / DATA_DIR).is_dir():
@@ -51,11 +51,13 @@ def load_settings(
     """Load the settings of a project.
 
     Args:
-        project_dir: None takes `SLUICE_PROJECT_DIR`, else the nearest project at or above the working directory.
+        project_dir: None takes `SLUICE_PROJECT_DIR`, else the project at or above the working
+            directory.
         env: None is the process's environment.
 
     Raises:
-        SettingsError: A key is unknown, a value has the wrong type or a variable is missing; names the place.
+        SettingsError: A key is unknown, a value has the wrong type or a variable is missing; the
+            message names the place.
     """
     return load_with_origins(project_dir, env).settings
 
@@ -89,11 +91,21 @@ def load_with_origins(
         values[keys] = _checked(keys, one, _declared_type(keys, one))
     origins = {keys: one.origin for keys, one in given.items()}
     for keys, one in from_stack(data_dir).items():
-        if keys not in values:
+        if keys not in values and _is_setting(keys):
             values[keys], origins[keys] = one.value, one.origin
     if data_dir_given is not None:
         origins["data_dir",] = data_dir_given.origin
     return LoadedSettings(_build(folder, data_dir, values, given), origins)
+
+
+def _is_setting(keys: KeyPath) -> bool:
+    section = Settings.model_fields.get(keys[0])
+    kind = None if section is None else section.annotation
+    return (
+        isinstance(kind, type)
+        and issubclass(kind, Section)
+        and keys[1:] in {(name,) for name in kind.model_fields}
+    )
 
 
 def _declared_type(keys: KeyPath, one: Given) -> object:
@@ -125,9 +137,7 @@ def _declared_type(keys: KeyPath, one: Given) -> object:
             if depth + 1 == len(keys):
                 raise _wrong_section(path, one, ["<name>.kind", "<name>.dsn"])
         elif depth + 1 < len(keys):
-            raise SettingsError(
-                f"{one.origin}: `{path}` must be {_words(section)}, got a section"
-            )
+            raise SettingsError(f"{one.origin}: `{path}` must be {_words(section)}, got a section")
         else:
             return Annotated[(section, *field.metadata)] if field.metadata else section
     raise AssertionError(keys)
@@ -141,9 +151,10 @@ def _wrong_section(path: str, one: Given, known: list[str]) -> SettingsError:
 
 
 def _checked(keys: KeyPath, one: Given, declared: object) -> object:
-    """Convert a given value to its declared type; text is parsed only where everything arrives as text."""
+    """Convert a value to its declared type; text is parsed only where all arrives as text."""
     try:
-        return TypeAdapter[object](declared).validate_python(one.value, strict=not one.textual)
+        adapter: TypeAdapter[object] = TypeAdapter(declared)  # type: ignore[arg-type]  # computed
+        return adapter.validate_python(one.value, strict=not one.textual)
     except ValidationError:
         got = "another" if _is_secret(declared) else repr(one.value)
         raise SettingsError(
@@ -160,8 +171,7 @@ def _words(declared: object) -> str:
     origin = get_origin(declared)
     if origin is Annotated:
         inner, *rules = get_args(declared)
-        low = next((rule.ge for field in rules for rule in _rules(field, "ge")), None)
-        high = next((rule.le for field in rules for rule in _rules(field, "le")), None)
+        low, high = _bound(rules, "ge"), _bound(rules, "le")
         bound = f" from {low}" if low is not None else ""
         return _words(inner) + bound + (f" to {high}" if high is not None else "")
     if origin is Literal:
@@ -171,9 +181,14 @@ def _words(declared: object) -> str:
     return next((words for kind, words in _TYPE_WORDS.items() if declared is kind), str(declared))
 
 
-def _rules(field: object, name: str) -> list[object]:
-    rules = field.metadata if isinstance(field, FieldInfo) else [field]
-    return [rule for rule in rules if hasattr(rule, name)]
+def _bound(rules: list[object], name: str) -> object:
+    """Find the lower (`ge`) or upper (`le`) bound among the rules of a field; None without one."""
+    for rule in rules:
+        inner = rule.metadata if isinstance(rule, FieldInfo) else [rule]
+        for one in inner:
+            if hasattr(one, name):
+                return getattr(one, name)
+    return None
 
 
 def _build(

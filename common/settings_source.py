@@ -1,4 +1,4 @@
-"""Where settings come from: flat tables of key path to value, each value with the place it was read at."""
+"""Where settings come from: tables of key path to value, each value with its place."""
 
 import re
 import tomllib
@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import SettingsError
-from common.stack_record import STACK_RECORD, read_stack_addresses
+from common.stack_record import STACK_ID_VARIABLE, STACK_RECORD, read_stack_addresses
 
 KeyPath = tuple[str, ...]
 ENVIRONMENT_PREFIX = "SLUICE_"
 TEST_PREFIX = "SLUICE_TEST_"
 """Variables with this prefix steer the test suite and are no settings."""
+OTHER_VARIABLES = frozenset({STACK_ID_VARIABLE, "SLUICE_CACHE_DIR"})
+"""No settings: the mark of a stack's processes and the folder of downloads."""
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _HEADER = re.compile(r"^\s*\[([^\[\]]+)\]")
@@ -35,20 +37,22 @@ class Given:
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[KeyPath, Given]:
-    """Collect the `SLUICE_…` variables; `__` separates section and key, letter case does not matter."""
+    """Collect the `SLUICE_…` variables; `__` separates section and key, case does not matter."""
     found: dict[KeyPath, Given] = {}
     for name in sorted(environment):
-        if name.startswith(ENVIRONMENT_PREFIX) and not name.startswith(TEST_PREFIX):
+        if name.startswith(TEST_PREFIX) or name in OTHER_VARIABLES:
+            continue
+        if name.startswith(ENVIRONMENT_PREFIX):
             path = tuple(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"))
             found[path] = Given(environment[name], name, textual=True)
     return found
 
 
 def from_toml(path: Path, environment: Mapping[str, str]) -> dict[KeyPath, Given]:
-    """Read `sluice.toml`, with `${NAME}` in texts replaced from the environment; empty when there is no file.
+    """Read `sluice.toml`, `${NAME}` in texts replaced from the environment; empty without a file.
 
     Raises:
-        SettingsError: The file is no TOML or cannot be read, or a variable that it names is not set.
+        SettingsError: The file is no TOML or cannot be read, or a variable it names is not set.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -69,21 +73,7 @@ def from_toml(path: Path, environment: Mapping[str, str]) -> dict[KeyPath, Given
 def from_stack(data_dir: Path) -> dict[KeyPath, Given]:
     """Take the addresses of the embedded services from the stack's record."""
     addresses = read_stack_addresses(data_dir)
-    targets: dict[str, tuple[KeyPath, str]] = {
-        "temporal": (("temporal", "address"), ""),
-        "temporal-ui": (("temporal", "ui_address"), "http://"),
-        "kafka": (("kafka", "bootstrap_servers"), ""),
-        "clickhouse": (("clickhouse", "url"), "http://"),
-        "postgres": (("postgres", "dsn"), "postgresql://"),
-        "timescaledb": (("timescaledb", "dsn"), "postgresql://"),
-    }
-    found: dict[KeyPath, Given] = {}
-    for name, (keys, scheme) in targets.items():
-        address = addresses.get(name)
-        if address:
-            value = address if not scheme or "://" in address else scheme + address
-            found[keys] = Given(value, STACK_RECORD)
-    return found
+    return {tuple(name.split(".")): Given(one, STACK_RECORD) for name, one in addresses.items()}
 
 
 def _leaves(tree: Mapping[str, object], above: KeyPath) -> list[tuple[KeyPath, object]]:
@@ -97,7 +87,7 @@ def _leaves(tree: Mapping[str, object], above: KeyPath) -> list[tuple[KeyPath, o
 
 
 def _line_numbers(text: str) -> dict[KeyPath, int]:
-    """Find the line of each header and key that stands on a line of its own, good enough for a message."""
+    """Find the line of each header and key that stands on a line of its own, for messages."""
     lines: dict[KeyPath, int] = {}
     section: KeyPath = ()
     for number, line in enumerate(text.splitlines(), start=1):

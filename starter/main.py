@@ -1,6 +1,6 @@
-"""The command `sluice`: finds the module of a command, runs it, and turns what went wrong into a message and a code.
+"""The command `sluice`: runs the module of a command; an error becomes one message and a code.
 
-The table below is all that `sluice --help` needs; the module of a command is imported when it is called.
+The table below is all that `sluice --help` needs; a command's module is imported when it is called.
 """
 
 import errno
@@ -19,7 +19,7 @@ BROKEN_PIPE = 141
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a command lives: a module whose `app` is the group, or holds the command of that name."""
+    """Where a command lives: a module whose `app` is the group or holds the command."""
 
     module: str
     command: str | None
@@ -47,8 +47,8 @@ Examples:
   sluice stream start sales-1m --until latest --wait
   sluice stream results sales-1m --limit 20
 
-`sluice COMMAND --help` explains a command. Exit codes: 0 ok, 1 failed, 2 usage or unknown name, 3 gate,
-4 contract, 5 partial, 6 wait timed out, 7 differences found, 130 Ctrl-C."""
+`sluice COMMAND --help` explains a command. Exit codes: 0 ok, 1 failed, 2 usage or unknown name,
+3 gate, 4 contract, 5 partial, 6 wait timed out, 7 differences found, 130 Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -76,7 +76,8 @@ def run(arguments: list[str]) -> int:
         from common.near_miss import near_miss
 
         kind = "option" if name.startswith("-") else "command"
-        _say(f"error: {kind} `{name}`: expected one of {', '.join(COMMANDS)}{near_miss(name, COMMANDS)}")
+        known = ", ".join(COMMANDS)
+        _say(f"error: {kind} `{name}`: expected one of {known}{near_miss(name, COMMANDS)}")
         return USAGE
     return _guarded(name, rest)
 
@@ -147,7 +148,7 @@ def _render(error: Exception) -> int:
 
 def _defect(name: str, error: Exception) -> int:
     traceback.print_exception(error, file=sys.stderr)
-    _say(f"error: `sluice {name}` failed in a way that it does not know: {type(error).__name__}: {error}")
+    _say(f"error: `sluice {name}` met what it does not know: {type(error).__name__}: {error}")
     return FAILED
 
 
