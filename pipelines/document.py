@@ -230,7 +230,7 @@ def _scalar(text: str, shape: Shape, expected: str) -> str | int:
             raise UsageError(refusal)
         return int(text)
     if isinstance(shape, Choice) and text not in shape.words:
-        raise UsageError(refusal + near_miss(text, shape.words))
+        raise UsageError(refusal + (near_miss(text, shape.words) if len(shape.words) > 1 else ""))
     if isinstance(shape, Text) and shape.pattern and not re.fullmatch(shape.pattern, text):
         raise UsageError(refusal)
     return text

@@ -1,5 +1,7 @@
 """What must hold between the parts of a stream file, beyond the shape of each part."""
 
+import re
+from collections.abc import Callable
 from math import gcd
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -9,7 +11,7 @@ from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
 from pipelines.document import MISSING, Document
 from pipelines.duration import format_duration
-from pipelines.expression import parse_aggregate, parse_condition, parse_scalar
+from pipelines.expression import AggregateExpression, ScalarExpression, parse_aggregate, parse_condition, parse_scalar
 from pipelines.problem import near_miss
 
 MAX_PANES = 10_000
@@ -18,6 +20,7 @@ RESERVED = ("window_start", "window_end", "_key", "_version", "_deleted", "_topi
 UNGROUPABLE = frozenset({"float64", "json", "list"})
 
 Values = dict[str, Any]
+Parse = Callable[[str, dict[str, FieldType]], ScalarExpression | AggregateExpression]
 
 
 def check_stream(document: Document, values: Values) -> None:
@@ -26,7 +29,7 @@ def check_stream(document: Document, values: Values) -> None:
     _event_time(document, values, columns)
     known = _derived(document, values, columns)
     if (condition := _part(values, "where")) is not None:
-        _expression(document, ("where",), parse_condition, condition, columns)
+        _expression(document, ("where",), parse_condition, condition, columns, _failed(values, columns))
     keys = _group_by(document, values, known)
     _aggregates(document, values, known, keys)
     _window(document, values)
@@ -56,7 +59,7 @@ def _event_time(document: Document, values: Values, fields: dict[str, FieldType]
         return
     path = ("event_time", "field")
     if name not in fields:
-        document.report(path, f"no field `{name}` in `source.fields`{near_miss(name, fields)}")
+        document.report(path, f"no field `{name}` in `source.fields`{near_miss(name, _part(values, 'source', 'fields') or {})}")
     elif fields[name].base not in {"timestamp", "timestamp_ms"}:
         document.report(path, f"expected a field of type timestamp or timestamp_ms, got `{name}` of type `{fields[name]}`")
 
@@ -68,17 +71,21 @@ def _derived(document: Document, values: Values, fields: dict[str, FieldType]) -
         if name in fields or name in RESERVED:
             document.report(path, "expected a new name, got one of a field or a reserved one")
             continue
-        kind = None if text is MISSING else _expression(document, path, parse_scalar, text, known)
+        kind = None if text is MISSING else _expression(document, path, parse_scalar, text, known, _failed(values, known))
         if kind is not None:
             known[name] = kind
     return known
 
 
-def _expression(document: Document, path: tuple[str, ...], parse: Any, text: str, known: dict[str, FieldType]) -> FieldType | None:  # noqa: ANN401 - one of three parsers
+def _expression(
+    document: Document, path: tuple[str, ...], parse: Parse, text: str, known: dict[str, FieldType], broken: set[str]
+) -> FieldType | None:
+    """Type an expression; a problem that may only follow from a field that is itself wrong is not repeated."""
     try:
         kind: FieldType = parse(text, known).type
     except PipelineSpecError as error:
-        document.report(path, str(error))
+        if not any(re.search(rf"\b{name}\b", text) for name in broken):
+            document.report(path, str(error))
         return None
     return kind
 
@@ -90,7 +97,7 @@ def _group_by(document: Document, values: Values, known: dict[str, FieldType]) -
         if name is MISSING or name in _failed(values, known):
             continue
         if name not in known:
-            document.report(path, f"no field or derived column `{name}`{near_miss(name, known)}")
+            document.report(path, f"no field or derived column `{name}`{near_miss(name, _declared(values))}")
         elif known[name].base in UNGROUPABLE:
             document.report(path, f"expected a type that keys can have, got `{name}` of type `{known[name]}`")
         elif name in keys:
@@ -99,9 +106,12 @@ def _group_by(document: Document, values: Values, known: dict[str, FieldType]) -
     return keys
 
 
+def _declared(values: Values) -> list[str]:
+    return [*(_part(values, "source", "fields") or {}), *(_part(values, "derive") or {})]
+
+
 def _failed(values: Values, known: dict[str, FieldType]) -> set[str]:
-    declared = {*(_part(values, "source", "fields") or {}), *(_part(values, "derive") or {})}
-    return declared - set(known)
+    return set(_declared(values)) - set(known)
 
 
 def _aggregates(document: Document, values: Values, known: dict[str, FieldType], keys: list[str]) -> None:
@@ -111,7 +121,7 @@ def _aggregates(document: Document, values: Values, known: dict[str, FieldType],
             taken = "a group key" if name in keys else "a column that every table has"
             document.report(path, f"expected a name of its own, got the name of {taken}")
         if text is not MISSING:
-            _expression(document, path, parse_aggregate, text, known)
+            _expression(document, path, parse_aggregate, text, known, _failed(values, known))
     windowed = values.get("window") is not None
     if windowed and not values.get("aggregate"):
         document.report(("aggregate",), "expected at least one aggregate beside `window`, got none")
