@@ -27,11 +27,13 @@ def check_stream(document: Document, values: Values) -> None:
     """Check fields, expressions, windows and sinks; parts whose shape is wrong are passed over."""
     columns = _fields(document, values)
     _event_time(document, values, columns)
-    known = _derived(document, values, columns)
+    broken = set(_part(values, "source", "fields") or {}) - set(columns)
     if (condition := _part(values, "where")) is not None:
-        _expression(document, ("where",), parse_condition, condition, columns, _failed(values, columns))
-    keys = _group_by(document, values, known)
-    _aggregates(document, values, known, keys)
+        _expression(document, ("where",), parse_condition, condition, columns, broken)
+    known = _derived(document, values, columns, broken)
+    broken = set(_declared(values)) - set(known)
+    keys = _group_by(document, values, known, broken)
+    _aggregates(document, values, known, broken, keys)
     _window(document, values)
     _sinks(document, values)
 
@@ -64,15 +66,19 @@ def _event_time(document: Document, values: Values, fields: dict[str, FieldType]
         document.report(path, f"expected a field of type timestamp or timestamp_ms, got `{name}` of type `{fields[name]}`")
 
 
-def _derived(document: Document, values: Values, fields: dict[str, FieldType]) -> dict[str, FieldType]:
-    known = dict(fields)
+def _derived(
+    document: Document, values: Values, fields: dict[str, FieldType], broken: set[str]
+) -> dict[str, FieldType]:
+    known, failed = dict(fields), set(broken)
     for name, text in (_part(values, "derive") or {}).items():
         path = ("derive", name)
         if name in fields or name in RESERVED:
             document.report(path, "expected a new name, got one of a field or a reserved one")
             continue
-        kind = None if text is MISSING else _expression(document, path, parse_scalar, text, known, _failed(values, known))
-        if kind is not None:
+        kind = None if text is MISSING else _expression(document, path, parse_scalar, text, known, failed)
+        if kind is None:
+            failed.add(name)
+        else:
             known[name] = kind
     return known
 
@@ -90,11 +96,11 @@ def _expression(
     return kind
 
 
-def _group_by(document: Document, values: Values, known: dict[str, FieldType]) -> list[str]:
+def _group_by(document: Document, values: Values, known: dict[str, FieldType], broken: set[str]) -> list[str]:
     keys: list[str] = []
     for index, name in enumerate(_part(values, "group_by") or []):
         path = ("group_by", index)
-        if name is MISSING or name in _failed(values, known):
+        if name is MISSING or name in broken:
             continue
         if name not in known:
             document.report(path, f"no field or derived column `{name}`{near_miss(name, _declared(values))}")
@@ -110,18 +116,16 @@ def _declared(values: Values) -> list[str]:
     return [*(_part(values, "source", "fields") or {}), *(_part(values, "derive") or {})]
 
 
-def _failed(values: Values, known: dict[str, FieldType]) -> set[str]:
-    return set(_declared(values)) - set(known)
-
-
-def _aggregates(document: Document, values: Values, known: dict[str, FieldType], keys: list[str]) -> None:
+def _aggregates(
+    document: Document, values: Values, known: dict[str, FieldType], broken: set[str], keys: list[str]
+) -> None:
     for name, text in (_part(values, "aggregate") or {}).items():
         path = ("aggregate", name)
         if name in keys or name in RESERVED:
             taken = "a group key" if name in keys else "a column that every table has"
             document.report(path, f"expected a name of its own, got the name of {taken}")
         if text is not MISSING:
-            _expression(document, path, parse_aggregate, text, known, _failed(values, known))
+            _expression(document, path, parse_aggregate, text, known, broken)
     windowed = values.get("window") is not None
     if windowed and not values.get("aggregate"):
         document.report(("aggregate",), "expected at least one aggregate beside `window`, got none")
