@@ -139,19 +139,9 @@ class FlushSink(Protocol):
         """Read `<table>_final`, newest window first then `_key`-free columns, at most `limit` rows."""
         ...
 
-
-@dataclass(frozen=True)
-class DeadLetter:
-    """A record that could not be read, with its place and the reason; value and key as they came."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-    error: str
-    error_field: str
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
 
 
 class RecordSink(Protocol):

@@ -22,3 +22,8 @@ def epoch_prefix(pipeline: str, epoch: int) -> str:
 def dead_letter_topic(topic: str) -> str:
     """Name the topic that takes the dead letters of `topic`."""
     return f"{topic}.dlq"
+
+
+def dead_letter_writer(pipeline: str, epoch: int) -> str:
+    """Name the transactional writer, and its private group, of a stream's dead letters in one epoch."""
+    return f"sluice-{pipeline}-e{epoch}-dead-letters"

@@ -9,6 +9,8 @@ StreamState = Literal[
     "starting", "running", "paused", "draining", "stopping", "completed", "drained", "stopped"
 ]
 
+Outcome = Literal["completed", "drained", "stopped"]
+
 
 class PartitionStatus(Model):
     """Where one partition stands; `offset` is the next one to merge, `lag` counts offsets to `end`."""
@@ -82,7 +84,7 @@ class StreamUntil(Model):
 class StreamResult(Model):
     """How a run of a stream ended."""
 
-    state: Literal["completed", "drained", "stopped"]
+    state: Outcome
     epoch: int
     ledger: Ledger
     flush_seq: int

@@ -1,0 +1,183 @@
+"""The heavy work of a stream: aggregate pinned ranges, merge partials, wait for records."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import polars as pl
+from temporalio import activity
+
+from activities.blob import freeze, thaw
+from activities.ports import RecordLog
+from activities.stream_io import (
+    AggregateInput,
+    AggregateResult,
+    CombineInput,
+    WaitInput,
+    WaitResult,
+)
+from common.errors import OffsetLostError
+from common.names import epoch_prefix
+from common.payloads import INLINE_LIMIT_BYTES, ObjectStore
+from pipelines.stream import StreamSpec
+from streaming.combine import combine, pane_span
+from streaming.dead_letter import dead_letter_frame
+from streaming.decode import RecordDecoder
+from streaming.ledger import Ledger
+from streaming.merge_step import combine_result
+from streaming.partial import RangePartial, aggregate_events, merge_partials
+from streaming.plan import StreamPlan, compile_stream
+from streaming.progress import CombineResult, RangeResult
+from streaming.record_block import RecordBlock
+from streaming.segment import Segment
+from streaming.state import RangeTask
+
+BLOCK_BYTES = 8 * 1024 * 1024
+DEAD_INLINE_BYTES = 8 * 1024
+_WAIT_SLICE_MS = 5_000
+
+
+class StreamActivities:
+    """Work on pinned input; nothing here writes anything that a reader sees."""
+
+    def __init__(self, log: RecordLog, store: ObjectStore) -> None:
+        self._log = log
+        self._store = store
+
+    @activity.defn(name="stream.aggregate_ranges")
+    async def aggregate_ranges(self, task: AggregateInput) -> AggregateResult:
+        """Turn each range into mergeable partials; a pure function of the log and the input."""
+        plan = compile_stream(task.spec)
+        results = [await self._aggregate(plan, task.topic_id, item) for item in task.tasks]
+        topic = await self._log.describe(task.spec.topic)
+        _check_topic(task.spec.topic, task.topic_id, topic.topic_id)
+        results[-1] = results[-1].model_copy(update={"ends": topic.end})
+        return AggregateResult(results=results)
+
+    async def _aggregate(self, plan: StreamPlan, topic_id: str, task: RangeTask) -> RangeResult:
+        work = _RangeWork(plan, task)
+        blocks = self._log.read(task.span, topic_id, BLOCK_BYTES)
+        async for block in _timed(blocks, work):
+            await asyncio.to_thread(work.add, block)
+            activity.heartbeat(int(block.offset[-1]) if len(block) else task.span.start)
+        frame, maximum_ms = await asyncio.to_thread(work.merged)
+        span, epoch = task.span, task.epoch
+        prefix = f"{epoch_prefix(plan.spec.name, epoch)}/range-{span.partition}-{span.start}-{span.stop}"
+        segment = None
+        if frame is not None and not frame.is_empty():
+            blob = await freeze(self._store, prefix, frame, INLINE_LIMIT_BYTES)
+            first, last, fresh = pane_span(frame)
+            segment = Segment(
+                blob=blob, first_pane_ms=first or 0, last_pane_ms=last or 0, first_fresh_ms=fresh
+            )
+        dead = None
+        if work.dead:
+            letters = pl.concat(work.dead)
+            dead = await freeze(self._store, f"{prefix}-dead", letters, DEAD_INLINE_BYTES)
+        return RangeResult(
+            span=span,
+            epoch=epoch,
+            ledger=work.ledger,
+            max_event_ms=maximum_ms,
+            segment=segment,
+            dead=dead,
+            timings_us=work.timings_us,
+        )
+
+    @activity.defn(name="stream.combine")
+    async def combine(self, task: CombineInput) -> CombineResult:
+        """Merge segments that are too big for the workflow; see `streaming.combine`."""
+        plan = compile_stream(task.spec)
+        frames = []
+        for segment in task.task.segments:
+            frames.append(await thaw(self._store, segment.blob))
+            activity.heartbeat(len(frames))
+        combined = await asyncio.to_thread(
+            combine, plan, frames, task.task.fire_ms, task.task.keep_ms
+        )
+        activity.heartbeat(len(frames))
+        prefix = f"{epoch_prefix(task.spec.name, task.epoch)}/combine-{task.task.name_seq}"
+        kept = await freeze(self._store, f"{prefix}-kept", combined.kept, INLINE_LIMIT_BYTES)
+        emitted = await freeze(
+            self._store, f"{prefix}-rows", combined.emitted, INLINE_LIMIT_BYTES
+        )
+        return combine_result(combined, kept, emitted)
+
+    @activity.defn(name="stream.wait_for_data")
+    async def wait_for_data(self, task: WaitInput) -> WaitResult:
+        """Wait until some partition ends beyond its cursor, or the time is up; say where all of them end."""
+        left_ms = task.timeout_ms
+        while True:
+            slice_ms = min(left_ms, _WAIT_SLICE_MS)
+            topic = await self._log.wait_for_data(task.topic, task.cursors, slice_ms)
+            activity.heartbeat(left_ms)
+            _check_topic(task.topic, task.topic_id, topic.topic_id)
+            left_ms -= slice_ms
+            news = any(end > task.cursors.get(n, -1) for n, end in topic.end.items())
+            if news or left_ms <= 0:
+                return WaitResult(ends=topic.end)
+
+
+class _RangeWork:
+    """Partials, dead letters and counts of one range, block by block."""
+
+    def __init__(self, plan: StreamPlan, task: RangeTask) -> None:
+        self._plan = plan
+        self._task = task
+        self._decoder = _decoder(plan.spec)
+        self._parts: list[RangePartial] = []
+        self.dead: list[pl.DataFrame] = []
+        self.ledger = Ledger()
+        self.timings_us = {"fetch": 0, "decode": 0, "aggregate": 0, "merge": 0}
+
+    def clock(self, stage: str, started: float) -> None:
+        """Count the time since `started` (seconds of `perf_counter`) towards a stage."""
+        self.timings_us[stage] += int((time.perf_counter() - started) * 1e6)
+
+    def add(self, block: RecordBlock) -> None:
+        """Decode and aggregate one block."""
+        started = time.perf_counter()
+        decoded = self._decoder.decode(block, self._task.now_ms)
+        self.clock("decode", started)
+        started = time.perf_counter()
+        partial = aggregate_events(self._plan, decoded.rows, self._task.watermark_ms)
+        letters = dead_letter_frame(block, decoded, partial.errors)
+        if not letters.is_empty():
+            self.dead.append(letters)
+        counted = Ledger(consumed=len(block), dead_lettered=len(decoded.dead))
+        self.ledger = self.ledger.plus(partial.ledger).plus(counted)
+        self._parts.append(partial)
+        self.clock("aggregate", started)
+
+    def merged(self) -> tuple[pl.DataFrame | None, int | None]:
+        """Merge the blocks' partials; gives the frame and the maximum event time."""
+        started = time.perf_counter()
+        frames = [part.frame for part in self._parts if not part.frame.is_empty()]
+        maxima = [part.max_event_ms for part in self._parts if part.max_event_ms is not None]
+        frame = merge_partials(self._plan, frames) if frames else None
+        self.clock("merge", started)
+        return frame, max(maxima, default=None)
+
+
+async def _timed(blocks: AsyncIterator[RecordBlock], work: _RangeWork) -> AsyncIterator[RecordBlock]:
+    """Count the time that the work had to wait for its blocks."""
+    started = time.perf_counter()
+    async for block in blocks:
+        work.clock("fetch", started)
+        yield block
+        started = time.perf_counter()
+    work.clock("fetch", started)
+
+
+def _decoder(spec: StreamSpec) -> RecordDecoder:
+    plan = compile_stream(spec)
+    event_time = spec.event_time
+    return RecordDecoder(plan.fields, set(plan.wanted), event_time.field, event_time.max_ahead_ms)
+
+
+def _check_topic(topic: str, expected: str, found: str) -> None:
+    if expected != found:
+        raise OffsetLostError(
+            f"topic `{topic}`: expected the topic with id {expected}, got {found}; it was deleted and made anew, "
+            "start with `--fresh` to read the new one"
+        )

@@ -1,0 +1,125 @@
+"""Open a stream, save its state, release what it no longer needs."""
+
+from temporalio import activity
+
+from activities.ports import RecordLog, TopicState
+from activities.stream_io import Done, OpenInput, OpenResult, ReleaseInput, SaveInput
+from activities.stream_record import SavedState, StreamRecord
+from activities.stream_sink import SinkOpener, sink_table
+from common.errors import OffsetLostError, UsageError
+from common.payloads import ObjectStore
+from pipelines.stream import StreamSpec
+from streaming.state import PartitionState, SinkCursor, StreamState, decode_state
+from streaming.status import StreamFrom, StreamUntil
+
+
+class StreamBookActivities:
+    """The record of a stream outside Temporal's retention."""
+
+    def __init__(self, log: RecordLog, store: ObjectStore, open_sink: SinkOpener) -> None:
+        self._log = log
+        self._store = store
+        self._open_sink = open_sink
+
+    @activity.defn(name="stream.open")
+    async def open(self, task: OpenInput) -> OpenResult:
+        """Prepare the sinks, then go on from the saved state or begin a new epoch; the same owner gets the same."""
+        record = StreamRecord(self._store, task.spec.name)
+        topic = await self._log.describe(task.spec.topic)
+        notes: list[str] = []
+        epoch = 0
+        for sink in task.spec.sinks:
+            preflight = await self._open_sink(sink.kind).prepare(sink_table(task.spec, sink))
+            notes += [f"{sink.name}: {note}" for note in preflight.notes]
+            epoch = max(epoch, preflight.highest_epoch)
+            activity.heartbeat(sink.name)
+        saved = None if task.fresh else await record.latest()
+        highest = await record.highest_epoch()
+        if saved is not None and saved.epoch == highest:
+            await record.take(saved, task.owner)
+            state = _resumed(saved, task.spec, topic)
+        else:
+            state = await self._begin(record, task, topic, epoch)
+        await self._pin_end(state, task, topic)
+        state.started_ms = task.now_ms
+        state.started_consumed = state.ledger.consumed
+        return OpenResult(state=state.encode(), notes=notes)
+
+    async def _begin(
+        self, record: StreamRecord, task: OpenInput, topic: TopicState, in_sinks: int
+    ) -> StreamState:
+        epoch = await record.claim_epoch(task.owner, in_sinks + 1, fresh=task.fresh)
+        starts = await self._starts(task.spec.topic, task.begin, topic)
+        partitions = {
+            n: PartitionState(cursor=start, planned=start, end=max(start, topic.end[n]))
+            for n, start in sorted(starts.items())
+        }
+        return StreamState(
+            pipeline=task.spec.name,
+            spec_hash=task.spec.result_hash(),
+            epoch=epoch,
+            topic=task.spec.topic,
+            topic_id=topic.topic_id,
+            partitions=partitions,
+            sinks=[SinkCursor(name=sink.name) for sink in task.spec.sinks],
+        )
+
+    async def _starts(self, name: str, begin: StreamFrom, topic: TopicState) -> dict[int, int]:
+        if begin.kind == "earliest":
+            return dict(topic.start)
+        if begin.kind == "latest":
+            return dict(topic.end)
+        return await self._log.offsets_at(name, begin.time_ms or 0)
+
+    async def _pin_end(self, state: StreamState, task: OpenInput, topic: TopicState) -> None:
+        until = task.until
+        stops = await self._stops(task.spec.topic, until, topic) if until else None
+        for number, partition in state.partitions.items():
+            partition.end = max(partition.cursor, topic.end.get(number, partition.cursor))
+            partition.until = None
+            if stops is not None:
+                partition.until = max(partition.cursor, stops[number])
+
+    async def _stops(self, name: str, until: StreamUntil, topic: TopicState) -> dict[int, int]:
+        if until.kind == "time":
+            return await self._log.offsets_at(name, until.time_ms or 0)
+        if until.kind == "offsets" and until.offsets:
+            unknown = sorted(until.offsets.keys() - topic.end.keys())
+            if unknown:
+                raise UsageError(
+                    f"`--until` of topic `{name}`: expected partitions {sorted(topic.end)}, got {unknown}; name existing ones"
+                )
+            return {**topic.end, **until.offsets}
+        return topic.end
+
+    @activity.defn(name="stream.save_state")
+    async def save_state(self, task: SaveInput) -> Done:
+        """Keep a state for the next start."""
+        record = StreamRecord(self._store, task.pipeline)
+        await record.save(task.epoch, task.owner, task.state.encode())
+        return Done(count=1)
+
+    @activity.defn(name="stream.release")
+    async def release(self, task: ReleaseInput) -> Done:
+        """Delete objects that nothing needs any more."""
+        await self._store.delete([ref.key for ref in task.refs])
+        return Done(count=len(task.refs))
+
+
+def _resumed(saved: SavedState, spec: StreamSpec, topic: TopicState) -> StreamState:
+    state = decode_state(saved.content)
+    if state.spec_hash != spec.result_hash():
+        raise UsageError(
+            f"stream `{spec.name}`: expected the specification that its saved state was computed with, got one that gives other "
+            "results; start with `--fresh` to compute everything again, or undo the change"
+        )
+    if state.topic_id != topic.topic_id:
+        raise OffsetLostError(
+            f"topic `{spec.topic}`: expected the topic with id {state.topic_id}, got {topic.topic_id}; it was deleted and "
+            "made anew, start with `--fresh` to read the new one"
+        )
+    state.mode, state.reason = "running", ""
+    for number in topic.end.keys() - state.partitions.keys():
+        start = topic.start[number]
+        state.partitions[number] = PartitionState(cursor=start, planned=start, end=start)
+    return state

@@ -1,0 +1,101 @@
+"""Inputs and results of the stream activities, apart from them so that workflows need no I/O code."""
+
+from common.payloads import Model, Ref
+from pipelines.stream import SinkSpec, StreamSpec
+from streaming.progress import CombineTask, RangeResult
+from streaming.state import DeadLetters, Flush, RangeTask
+from streaming.status import StreamFrom, StreamUntil
+
+
+class OpenInput(Model):
+    """Resume a stream from its saved state or claim a new epoch; `owner` is the chain's first run id."""
+
+    spec: StreamSpec
+    owner: str
+    fresh: bool
+    begin: StreamFrom
+    until: StreamUntil | None
+    now_ms: int
+
+
+class OpenResult(Model):
+    """The state to go on from, encoded, and what the sinks had to say."""
+
+    state: str
+    notes: list[str] = []
+
+
+class AggregateInput(Model):
+    """Ranges to aggregate, each pinned with all that its result depends on."""
+
+    spec: StreamSpec
+    topic_id: str
+    tasks: list[RangeTask]
+
+
+class AggregateResult(Model):
+    """One result per range, in the order of the tasks."""
+
+    results: list[RangeResult]
+
+
+class CombineInput(Model):
+    """Segments to merge."""
+
+    spec: StreamSpec
+    epoch: int
+    task: CombineTask
+
+
+class WaitInput(Model):
+    """Offsets beyond which there is news, and how long to wait for it."""
+
+    topic: str
+    topic_id: str
+    cursors: dict[int, int]
+    timeout_ms: int
+
+
+class WaitResult(Model):
+    """Last stable offset per partition."""
+
+    ends: dict[int, int]
+
+
+class WriteFlushInput(Model):
+    """One frozen flush for one sink."""
+
+    spec: StreamSpec
+    epoch: int
+    sink: SinkSpec
+    flush: Flush
+
+
+class DeadLetterInput(Model):
+    """Frozen dead letters, delivered in one transaction under the last one's sequence."""
+
+    pipeline: str
+    topic: str
+    epoch: int
+    batch: list[DeadLetters]
+
+
+class SaveInput(Model):
+    """A state to keep beyond the workflow's retention."""
+
+    pipeline: str
+    epoch: int
+    owner: str
+    state: str
+
+
+class ReleaseInput(Model):
+    """Objects that nothing needs any more."""
+
+    refs: list[Ref]
+
+
+class Done(Model):
+    """An activity that has nothing to tell but that it is done."""
+
+    count: int = 0

@@ -1,0 +1,109 @@
+"""What outlives a workflow: which epochs a stream had, and the states that runs saved.
+
+Immutable objects, created only if absent, below `streams/<name>/`: `epochs/<epoch>.json` claims an epoch,
+`saved/<epoch>-<number>.json` is a state, `saved/<epoch>-<number>.taken` says which run went on from it. The one condition that a
+store must keep is that an object is created once, so two runs can never go on from the same state.
+"""
+
+import json
+from dataclasses import dataclass
+
+from common.errors import FatalError
+from common.names import stream_prefix
+from common.payloads import ObjectStore
+
+
+class StateNotSavedError(FatalError):
+    """The last run ended without saving its state, or another run has taken it."""
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """A state as it was saved."""
+
+    key: str
+    epoch: int
+    content: bytes
+
+
+class StreamRecord:
+    """The record of one stream in the object store."""
+
+    def __init__(self, store: ObjectStore, pipeline: str) -> None:
+        self._store = store
+        self._pipeline = pipeline
+        self._epochs = f"{stream_prefix(pipeline)}/epochs/"
+        self._saved = f"{stream_prefix(pipeline)}/saved/"
+
+    async def highest_epoch(self) -> int:
+        """Give the highest epoch ever claimed, 0 if none."""
+        keys = await self._store.keys(self._epochs)
+        return max((int(_stem(key)) for key in keys), default=0)
+
+    async def claim_epoch(self, owner: str, at_least: int, *, fresh: bool) -> int:
+        """Claim an epoch above all others and not below `at_least`; the same owner gets the same one again.
+
+        Raises:
+            StateNotSavedError: There was an epoch before, which left no state, and no fresh one was asked for.
+        """
+        while True:
+            highest = await self.highest_epoch()
+            if highest and await self._owner(highest) == owner:
+                return highest
+            if highest and not fresh:
+                raise self.not_saved()
+            epoch = max(highest + 1, at_least)
+            content = json.dumps({"owner": owner}).encode()
+            if await self._store.create(f"{self._epochs}{epoch:06d}.json", content):
+                return epoch
+
+    async def _owner(self, epoch: int) -> str:
+        content = await self._store.read(f"{self._epochs}{epoch:06d}.json")
+        return str(json.loads(content)["owner"]) if content else ""
+
+    async def latest(self) -> SavedState | None:
+        """Give the state that was saved last; None when no run ever saved one."""
+        keys = [k for k in await self._store.keys(self._saved) if k.endswith(".json")]
+        if not keys:
+            return None
+        key = max(keys)
+        content = await self._store.read(key)
+        return SavedState(key, int(_stem(key).split("-")[0]), content or b"")
+
+    async def take(self, saved: SavedState, owner: str) -> None:
+        """Make sure that only one run goes on from a state.
+
+        Raises:
+            StateNotSavedError: Another run did, and ended without saving.
+        """
+        key = saved.key.removesuffix(".json") + ".taken"
+        if await self._store.create(key, owner.encode()):
+            return
+        taker = (await self._store.read(key) or b"").decode()
+        if taker != owner:
+            raise self.not_saved()
+
+    async def save(self, epoch: int, owner: str, content: bytes) -> None:
+        """Save a state; the same owner saves once."""
+        keys = await self._store.keys(self._saved)
+        numbers = [_stem(k).split("-") for k in keys if k.endswith(".json")]
+        last = max((int(n[1]) for n in numbers if int(n[0]) == epoch), default=0)
+        if last and await self._store.read(f"{self._saved}{epoch:06d}-{last:06d}.json") == content:
+            return
+        key = f"{self._saved}{epoch:06d}-{last + 1:06d}.json"
+        if not await self._store.create(key, content):
+            raise FatalError(
+                f"state of stream `{self._pipeline}`: expected to save {key} alone, got another writer ({owner}); "
+                "look for a second run of this stream"
+            )
+
+    def not_saved(self) -> StateNotSavedError:
+        """Say that there is nothing to go on from."""
+        return StateNotSavedError(
+            f"stream `{self._pipeline}`: expected the state that its last run saved, got none, that run was "
+            "terminated or failed; start with `--fresh` to compute everything again"
+        )
+
+
+def _stem(key: str) -> str:
+    return key.rsplit("/", 1)[-1].split(".")[0]

@@ -1,0 +1,100 @@
+"""Deliver what a stream froze: flushes into sinks, dead letters into their topic."""
+
+from collections.abc import Callable, Mapping
+
+import polars as pl
+from temporalio import activity
+
+from activities.blob import thaw
+from activities.ports import FlushChunk, FlushSink, RecordSink, SinkColumn, SinkTable
+from activities.stream_io import DeadLetterInput, Done, WriteFlushInput
+from common.names import dead_letter_topic, dead_letter_writer
+from common.payloads import ObjectStore
+from pipelines.stream import SinkSpec, StreamSpec
+from streaming.combine import TIMESTAMP, WINDOW_END, WINDOW_START
+from streaming.plan import compile_stream
+
+SinkOpener = Callable[[str], FlushSink]
+
+
+class StreamSinkActivities:
+    """Writes under names: doing one twice is doing it once."""
+
+    def __init__(
+        self, store: ObjectStore, open_sink: SinkOpener, dead_letters: RecordSink
+    ) -> None:
+        self._store = store
+        self._open_sink = open_sink
+        self._dead_letters = dead_letters
+
+    @activity.defn(name="sink.write_flush")
+    async def write_flush(self, task: WriteFlushInput) -> Done:
+        """Write one frozen flush into one sink, chunk by chunk."""
+        rows = await thaw(self._store, task.flush.rows)
+        version = FlushChunk(task.spec.name, task.epoch, task.flush.flush_seq, 0, 1, "").version
+        rows = rows.with_columns(pl.lit(version, pl.Int64).alias("_version"))
+        table = sink_table(task.spec, task.sink)
+        sink = self._open_sink(task.sink.kind)
+        size = task.flush.chunk_rows
+        count = -(-rows.height // size)
+        for number in range(count):
+            chunk = FlushChunk(
+                stream=task.spec.name,
+                epoch=task.epoch,
+                flush_seq=task.flush.flush_seq,
+                chunk=number,
+                chunk_count=count,
+                sha256=task.flush.sha256,
+            )
+            await sink.write(table, chunk, rows.slice(number * size, size).to_arrow())
+            activity.heartbeat(number)
+        return Done(count=rows.height)
+
+    @activity.defn(name="stream.deliver_dead_letters")
+    async def deliver_dead_letters(self, task: DeadLetterInput) -> Done:
+        """Append a batch of dead letters to `<topic>.dlq`, once."""
+        records = []
+        for letters in task.batch:
+            frame = await thaw(self._store, letters.records)
+            records += [_record(task, row) for row in frame.iter_rows(named=True)]
+        await self._dead_letters.write_once(
+            dead_letter_writer(task.pipeline, task.epoch),
+            dead_letter_topic(task.topic),
+            task.batch[-1].sequence,
+            records,
+        )
+        return Done(count=len(records))
+
+
+def sink_table(spec: StreamSpec, sink: SinkSpec) -> SinkTable:
+    """Describe a sink's table from the stream's specification."""
+    plan = compile_stream(spec)
+    columns = [SinkColumn(WINDOW_START, TIMESTAMP), SinkColumn(WINDOW_END, TIMESTAMP)]
+    columns += [SinkColumn(name, kind) for name, kind in plan.keys]
+    columns += [SinkColumn(aggregate.column, aggregate.type) for aggregate in plan.aggregates]
+    return SinkTable(
+        stream=spec.name,
+        name=sink.table,
+        columns=tuple(columns),
+        retention_ms=sink.retention_ms,
+        compress_after_ms=sink.compress_after_ms,
+    )
+
+
+Record = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+
+
+def _record(task: DeadLetterInput, row: Mapping[str, object]) -> Record:
+    headers = {
+        "error": row["error"],
+        "error_field": row["error_field"],
+        "topic": task.topic,
+        "partition": row["partition"],
+        "offset": row["offset"],
+        "pipeline": task.pipeline,
+    }
+    encoded = [(name, str(value).encode()) for name, value in headers.items()]
+    key, value = row["key"], row["value"]
+    assert key is None or isinstance(key, bytes)  # noqa: S101 - a binary column
+    assert value is None or isinstance(value, bytes)  # noqa: S101 - a binary column
+    return key, value, encoded

@@ -1,0 +1,109 @@
+"""Merge partials, fire windows, keep what may still change: the one place where results come from.
+
+Runs in the workflow for small inputs and in an activity for big ones; the function is the same.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from contracts.field_type import FieldType
+from streaming.field_dtype import polars_type
+from streaming.partial import FRESH, merge_partials
+from streaming.plan import StreamPlan
+from streaming.window import PANE
+
+WINDOW_START, WINDOW_END, KEY, DELETED = "window_start", "window_end", "_key", "_deleted"
+TIMESTAMP = FieldType("timestamp")
+
+
+@dataclass(frozen=True)
+class Combined:
+    """What a merge came to.
+
+    Attributes:
+        emitted: Rows to flush, ordered by window and key: window bounds, keys, aggregates, `_key`, `_deleted`.
+        kept: Partials that stay in the state.
+        first_pane_ms: Earliest pane kept; None when nothing is.
+        last_pane_ms: Latest pane kept.
+        first_fresh_ms: Earliest pane kept that was not emitted in its present form.
+    """
+
+    emitted: pl.DataFrame
+    kept: pl.DataFrame
+    first_pane_ms: int | None
+    last_pane_ms: int | None
+    first_fresh_ms: int | None
+
+
+def combine(plan: StreamPlan, frames: list[pl.DataFrame], fire_ms: int | None, keep_ms: int | None) -> Combined:
+    """Merge frames, emit the windows that ended and keep the rest.
+
+    A window is emitted when it ended at or before `fire_ms` and holds data that no emission has shown; emitted again, it
+    is a revision. A pane is dropped when it was emitted and its window's end plus allowed lateness is at or before `keep_ms`.
+
+    Args:
+        plan: The compiled stream.
+        frames: Partials, at least one frame.
+        fire_ms: The watermark; None fires nothing.
+        keep_ms: No event that is not late can belong to a window that ended before this; None keeps all.
+    """
+    merged = merge_partials(plan, frames)
+    end_ms = pl.col(PANE) + plan.windowing.size_ms
+    fires = pl.col(FRESH) & (end_ms <= fire_ms) if fire_ms is not None else pl.lit(value=False)
+    emitted = finish(plan, merged.filter(fires))
+    kept = merged.with_columns((pl.col(FRESH) & ~fires).alias(FRESH))
+    if keep_ms is not None:
+        closed = end_ms + plan.spec.late.allowed_ms <= keep_ms
+        kept = kept.filter(pl.col(FRESH) | ~closed)
+    return Combined(emitted, kept, *pane_span(kept))
+
+
+def pane_span(frame: pl.DataFrame) -> tuple[int | None, int | None, int | None]:
+    """Give first pane, last pane and first fresh pane of partials; None where there is none."""
+    span = frame.select(
+        pl.col(PANE).min().alias("first"),
+        pl.col(PANE).max().alias("last"),
+        pl.col(PANE).filter(pl.col(FRESH)).min().alias("fresh"),
+    ).row(0)
+    return span[0], span[1], span[2]
+
+
+def finish(plan: StreamPlan, merged: pl.DataFrame) -> pl.DataFrame:
+    """Turn merged partials into the rows that readers see.
+
+    Raises:
+        ContractViolationError: An integer sum does not fit 64 bits.
+    """
+    start = pl.from_epoch(pl.col(PANE), "ms").dt.replace_time_zone("UTC")
+    end = pl.from_epoch(pl.col(PANE) + plan.windowing.size_ms, "ms").dt.replace_time_zone("UTC")
+    columns = merged.select(start.alias(WINDOW_START), end.alias(WINDOW_END), *plan.key_names)
+    outputs = [aggregate.finish(merged) for aggregate in plan.aggregates]
+    return columns.with_columns(
+        *outputs,
+        canonical_key(plan.keys).alias(KEY),
+        pl.lit(value=False).alias(DELETED),
+    ).sort(WINDOW_START, KEY)
+
+
+def canonical_key(keys: tuple[tuple[str, FieldType], ...]) -> pl.Expr:
+    r"""Encode group keys as one text that is never null and never the same for two keys.
+
+    Parts are joined by `|`; `\` and `|` within a part are escaped by `\`, null is `\N`.
+    """
+    if not keys:
+        return pl.lit("")
+    parts = [
+        pl.col(name).cast(pl.String).str.replace_all("\\", "\\\\", literal=True)
+        .str.replace_all("|", "\\|", literal=True).fill_null("\\N")
+        if polars_type(kind) == pl.String
+        else _plain_text(name, kind).fill_null("\\N")
+        for name, kind in keys
+    ]  # fmt: skip
+    return pl.concat_str(parts, separator="|")
+
+
+def _plain_text(name: str, kind: FieldType) -> pl.Expr:
+    if kind.base in ("timestamp", "timestamp_ms"):
+        return pl.col(name).dt.epoch("ms").cast(pl.String)
+    return pl.col(name).cast(pl.String)

@@ -1,0 +1,108 @@
+"""Cut ranges: which records the next pieces of work read."""
+
+from dataclasses import dataclass
+
+from pipelines.stream import StreamSpec
+from streaming.offset_range import OffsetRange
+from streaming.state import PartitionState, RangeTask, StreamState
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of work in flight.
+
+    Attributes:
+        ranges: Ranges planned and not merged, over all partitions.
+        flushes: Flushes, or batches of dead letters, that wait for a sink before planning is held back.
+        small_records: Ranges below this many records in sum travel in one activity.
+    """
+
+    ranges: int = 8
+    flushes: int = 8
+    small_records: int = 20_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to start now, and when to look again.
+
+    Attributes:
+        batches: Ranges to aggregate, one activity a batch; already noted as planned.
+        wake_ms: Workflow time at which a range that is now too small may be cut; None when nothing waits for time.
+    """
+
+    batches: list[list[RangeTask]]
+    wake_ms: int | None
+
+
+def plan_ranges(state: StreamState, spec: StreamSpec, limits: Limits, now_ms: int) -> Plan:
+    """Cut what is due, slowest partition first, and note it in the state.
+
+    A partition with `max_records` unread is cut at once; a smaller rest when nothing of it is in flight and the trigger's
+    interval has passed. Nothing is cut while a sink is too far behind.
+    """
+    if held_back(state, limits):
+        return Plan([], None)
+    tasks: list[RangeTask] = []
+    wake_ms: int | None = None
+    share = max(1, limits.ranges // max(1, len(state.partitions)))
+    ready_ms = {n: p.max_event_ms for n, p in state.partitions.items()}
+    for number in sorted(state.partitions, key=lambda n: (ready_ms[n] or 0, n)):
+        partition = state.partitions[number]
+        if _drifted(state, partition, spec):
+            continue
+        flying = sum(1 for t in state.planned if t.span.partition == number)
+        while partition.target > partition.planned and len(state.planned) < limits.ranges:
+            unread = partition.target - partition.planned
+            due_ms = partition.cut_ms + spec.trigger.interval_ms
+            if unread < spec.trigger.max_records and (flying or now_ms < due_ms):
+                if not flying:
+                    wake_ms = due_ms if wake_ms is None else min(wake_ms, due_ms)
+                break
+            if flying >= share:
+                break
+            tasks.append(_cut(state, partition, number, spec.trigger.max_records, now_ms))
+            flying += 1
+    return Plan(_batches(tasks, limits), wake_ms)
+
+
+def held_back(state: StreamState, limits: Limits) -> bool:
+    """Tell whether a sink is so far behind that nothing more may be read."""
+    return max(len(state.flushes), len(state.dead)) >= limits.flushes
+
+
+def catching_up(state: StreamState, max_records: int) -> bool:
+    """Tell whether some partition still has a whole range to read."""
+    return any(p.target - p.planned >= max_records for p in state.partitions.values())
+
+
+def _cut(
+    state: StreamState, partition: PartitionState, number: int, max_records: int, now_ms: int
+) -> RangeTask:
+    stop = min(partition.planned + max_records, partition.target)
+    span = OffsetRange(topic=state.topic, partition=number, start=partition.planned, stop=stop)
+    task = RangeTask(span=span, epoch=state.epoch, watermark_ms=state.watermark_ms, now_ms=now_ms)
+    partition.planned = stop
+    partition.cut_ms = now_ms
+    state.planned.append(task)
+    return task
+
+
+def _drifted(state: StreamState, partition: PartitionState, spec: StreamSpec) -> bool:
+    """Tell whether a partition runs too far ahead of the slowest one that has something to read."""
+    drift_ms = spec.event_time.max_drift_ms
+    if drift_ms is None or partition.max_event_ms is None:
+        return False
+    slower = [
+        p.max_event_ms
+        for p in state.partitions.values()
+        if p is not partition and p.target > p.cursor and p.max_event_ms is not None
+    ]
+    return bool(slower) and partition.max_event_ms > min(slower) + drift_ms
+
+
+def _batches(tasks: list[RangeTask], limits: Limits) -> list[list[RangeTask]]:
+    records = sum(t.span.stop - t.span.start for t in tasks)
+    if records <= limits.small_records:
+        return [tasks] if tasks else []
+    return [[task] for task in tasks]

@@ -1,0 +1,194 @@
+"""Steps of a stream's state: merge a range, decide on a combine, take its result, count off flushes."""
+
+from common.payloads import Model
+from pipelines.stream import StreamSpec
+from streaming.ledger import Ledger
+from streaming.offset_range import OffsetRange
+from streaming.planner import catching_up
+from streaming.segment import Blob, Segment
+from streaming.state import DeadLetters, Flush, RangeTask, StreamState
+from streaming.watermark import advance, firing_watermark, keeping_watermark, merge_maximum
+
+FLUSH_CHUNK_ROWS = 50_000
+INLINE_COMBINE_BYTES = 64 * 1024
+"""Segments of at most this many recorded bytes in sum are merged in the workflow."""
+
+MAX_SEGMENTS = 64
+MAX_INLINE_BYTES = 128 * 1024
+BULK_SEGMENTS = 8
+"""While catching up, so many new segments are merged at a time."""
+
+
+class RangeResult(Model):
+    """What one range came to.
+
+    Attributes:
+        segment: Partials; None when no event was aggregated.
+        dead: Dead letters; None when there were none.
+        ends: Ends of all partitions, read after the range.
+        timings_us: Time per stage in microseconds, for the benchmark.
+    """
+
+    span: OffsetRange
+    epoch: int
+    ledger: Ledger
+    max_event_ms: int | None = None
+    segment: Segment | None = None
+    dead: Blob | None = None
+    ends: dict[int, int] = {}
+    timings_us: dict[str, int] = {}
+
+
+class CombineTask(Model):
+    """Segments to merge, with everything the result depends on.
+
+    Attributes:
+        name_seq: Number of this combine in its epoch; names its objects.
+        inline: Whether the workflow does it itself.
+    """
+
+    name_seq: int
+    segments: list[Segment]
+    fire_ms: int | None
+    keep_ms: int | None
+    inline: bool
+
+
+class CombineResult(Model):
+    """What a combine came to.
+
+    Attributes:
+        kept: Window state that stays; None when nothing does.
+        emitted: Frozen rows; None when no window fired.
+        emitted_sha256: Hash of the frozen rows.
+    """
+
+    kept: Segment | None = None
+    emitted: Blob | None = None
+    emitted_sha256: str = ""
+
+
+def merge_next(
+    state: StreamState, spec: StreamSpec, results: dict[tuple[int, int], RangeResult], now_ms: int
+) -> int:
+    """Merge every result whose turn it is, in offset order per partition; returns records consumed.
+
+    Args:
+        state: Changed in place.
+        spec: The stream.
+        results: Finished ranges by (partition, start); merged ones are taken out.
+        now_ms: Workflow time.
+    """
+    consumed, merged = 0, False
+    for number, partition in state.partitions.items():
+        while (result := results.pop((number, partition.cursor), None)) is not None:
+            merged = True
+            partition.cursor = result.span.stop
+            state.planned = [t for t in state.planned if t.span != result.span]
+            state.ledger = state.ledger.plus(result.ledger)
+            consumed += result.ledger.consumed
+            merge_maximum(partition, result.max_event_ms, now_ms)
+            if result.segment is not None:
+                state.segments.append(result.segment)
+                state.fresh_segments += 1
+            if result.dead is not None:
+                state.dead_sequence += 1
+                state.dead.append(DeadLetters(sequence=state.dead_sequence, records=result.dead))
+    if merged:
+        advance(state, spec.event_time)
+    return consumed
+
+
+def next_combine(state: StreamState, spec: StreamSpec, size_ms: int, *, draining: bool = False) -> CombineTask | None:
+    """Decide whether to merge segments now; depends on recorded numbers only.
+
+    Windows fire as soon as the watermark passes their end, but while a backlog is read several ranges are merged at a time.
+    """
+    if not state.segments:
+        return None
+    fire_ms = firing_watermark(state)
+    fires = fire_ms is not None and any(
+        s.first_fresh_ms is not None and s.first_fresh_ms + size_ms <= fire_ms
+        for s in state.segments
+    )
+    inline_bytes = sum(s.blob.size_bytes for s in state.segments if s.blob.ref is None)
+    crowded = len(state.segments) >= MAX_SEGMENTS or inline_bytes > MAX_INLINE_BYTES
+    bulk = catching_up(state, spec.trigger.max_records) and not draining
+    due = fires and (not bulk or state.fresh_segments >= BULK_SEGMENTS)
+    if not (due or (crowded and state.fresh_segments)):
+        return None
+    state.combine_seq += 1
+    size = sum(s.blob.size_bytes for s in state.segments)
+    inline = size <= INLINE_COMBINE_BYTES and all(s.blob.ref is None for s in state.segments)
+    return CombineTask(
+        name_seq=state.combine_seq,
+        segments=list(state.segments),
+        fire_ms=fire_ms,
+        keep_ms=keeping_watermark(state),
+        inline=inline,
+    )
+
+
+def take_combined(state: StreamState, task: CombineTask, result: CombineResult) -> None:
+    """Replace the merged segments by what was kept, and queue what was emitted as the next flush."""
+    later = state.segments[len(task.segments) :]
+    state.segments = ([result.kept] if result.kept else []) + later
+    state.fresh_segments = len(later)
+    state.garbage += [s.blob.ref for s in task.segments if s.blob.ref is not None]
+    if result.emitted is None:
+        return
+    state.flush_seq += 1
+    state.flushed_rows += result.emitted.row_count
+    flush = Flush(
+        flush_seq=state.flush_seq,
+        rows=result.emitted,
+        chunk_rows=FLUSH_CHUNK_ROWS,
+        sha256=result.emitted_sha256,
+    )
+    state.flushes.append(flush)
+
+
+def take_flushed(state: StreamState, sink: str, flush_seq: int) -> None:
+    """Note that a sink committed a flush; flushes that every sink has are let go."""
+    for cursor in state.sinks:
+        if cursor.name == sink:
+            cursor.done = max(cursor.done, flush_seq)
+    everywhere = min(cursor.done for cursor in state.sinks)
+    done = [f for f in state.flushes if f.flush_seq <= everywhere]
+    state.flushes = [f for f in state.flushes if f.flush_seq > everywhere]
+    state.garbage += [f.rows.ref for f in done if f.rows.ref is not None]
+
+
+def dead_batch(state: StreamState) -> list[DeadLetters]:
+    """Give the dead letters to deliver next; the batch is pinned, so that doing it again is doing the same."""
+    if state.dead and not any(d.sequence <= state.dead_upto for d in state.dead):
+        state.dead_upto = state.dead[-1].sequence
+    return [d for d in state.dead if d.sequence <= state.dead_upto]
+
+
+def take_dead_delivered(state: StreamState, sequence: int) -> None:
+    """Note that a batch of dead letters is in its topic."""
+    done = [d for d in state.dead if d.sequence <= sequence]
+    state.dead = [d for d in state.dead if d.sequence > sequence]
+    state.garbage += [d.records.ref for d in done if d.records.ref is not None]
+
+
+def forget_planned(state: StreamState) -> list[RangeTask]:
+    """Take back what is planned and not merged, so that it is cut anew; returns what was taken back."""
+    taken, state.planned = state.planned, []
+    for partition in state.partitions.values():
+        partition.planned = partition.cursor
+    return taken
+
+
+def open_windows(state: StreamState, size_ms: int) -> int:
+    """Count panes with data that no emission has shown, as far as recorded numbers tell.
+
+    An upper bound: from the earliest to the latest such pane.
+    """
+    fresh = [s for s in state.segments if s.first_fresh_ms is not None]
+    if not fresh:
+        return 0
+    first = min(s.first_fresh_ms for s in fresh if s.first_fresh_ms is not None)
+    last = max(s.last_pane_ms for s in fresh)
+    return (last - first) // size_ms + 1

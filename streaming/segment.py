@@ -1,0 +1,31 @@
+"""Values that travel inline when small and by reference when big."""
+
+from common.payloads import Model, Ref
+
+
+class Blob(Model):
+    """A frozen table of `row_count` rows: Arrow IPC bytes inline, or a reference to them.
+
+    Attributes:
+        size_bytes: Length of the bytes, as recorded by whoever made them; branches depend on it, never on a fresh encoding.
+    """
+
+    row_count: int
+    size_bytes: int
+    inline: bytes | None = None
+    ref: Ref | None = None
+
+
+class Segment(Model):
+    """Partial aggregates of some panes; the sum of a stream's segments is its window state.
+
+    Attributes:
+        first_pane_ms: Start of the earliest pane in it, milliseconds since the epoch.
+        last_pane_ms: Start of the latest pane in it.
+        first_fresh_ms: Start of the earliest pane with data not yet emitted; None when all of it was emitted.
+    """
+
+    blob: Blob
+    first_pane_ms: int
+    last_pane_ms: int
+    first_fresh_ms: int | None = None

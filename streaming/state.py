@@ -1,0 +1,174 @@
+"""The state of a stream: all that a run must know to go on exactly where another one ended."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from common.errors import StateVersionError
+from common.payloads import Ref
+from streaming.ledger import Ledger
+from streaming.offset_range import OffsetRange
+from streaming.segment import Blob, Segment
+
+STATE_VERSION = 1
+
+Mode = Literal["running", "paused", "draining", "stopping"]
+
+
+class _Mutable(BaseModel):
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", extra="ignore")
+
+
+class PartitionState(_Mutable):
+    """One partition of the log.
+
+    Attributes:
+        cursor: Next offset to merge.
+        planned: Next offset to plan; the ranges in between are planned and not merged.
+        end: Last stable offset as last observed.
+        until: Offset at which this run ends; None is open.
+        max_event_ms: Maximum event time merged so far.
+        silent_since_ms: Workflow time since when nothing with a valid event time was to be had; None after news.
+        idle: Whether the partition no longer holds back the watermark.
+        cut_ms: Workflow time at which the last range was cut.
+    """
+
+    cursor: int
+    planned: int
+    end: int
+    until: int | None = None
+    max_event_ms: int | None = None
+    silent_since_ms: int | None = None
+    idle: bool = False
+    cut_ms: int = 0
+
+    @property
+    def target(self) -> int:
+        """Offset up to which there is something to plan."""
+        return self.end if self.until is None else min(self.end, self.until)
+
+    @property
+    def finished(self) -> bool:
+        """Whether a bounded run has merged all of this partition."""
+        return self.until is not None and self.cursor >= self.until
+
+
+class RangeTask(_Mutable):
+    """A planned range with everything its result depends on.
+
+    Attributes:
+        watermark_ms: The stream's watermark when the range was planned; lateness is judged against it.
+        now_ms: Workflow time when it was planned; the clock for "too far in the future".
+    """
+
+    span: OffsetRange
+    epoch: int
+    watermark_ms: int | None
+    now_ms: int
+
+
+class Flush(_Mutable):
+    """Frozen rows on their way into the sinks.
+
+    Attributes:
+        flush_seq: Number of the flush, monotone per stream and epoch.
+        chunk_rows: Rows of a chunk; bounds follow from it and the row count.
+        sha256: Hash of the frozen bytes.
+    """
+
+    flush_seq: int
+    rows: Blob
+    chunk_rows: int
+    sha256: str
+
+
+class DeadLetters(_Mutable):
+    """Frozen dead letters of one merged range on their way to the dead-letter topic."""
+
+    sequence: int
+    records: Blob
+
+
+class SinkCursor(_Mutable):
+    """How far one sink got: everything up to `done` is committed there."""
+
+    name: str
+    done: int = 0
+
+
+class StreamState(_Mutable):
+    """All of a stream that outlives a run.
+
+    Attributes:
+        version: Version of this format.
+        spec_hash: Hash of what changes results; ranges of another one are not merged.
+        topic_id: Identity of the topic that the offsets belong to.
+        watermark_ms: Never goes back within an epoch; None until every partition that counts has an event time.
+        planned: Ranges planned and not merged.
+        segments: Window state.
+        fresh_segments: Segments added since the last combine.
+        flush_seq: Last flush frozen.
+        flushes: Flushes that some sink has not committed.
+        dead_sequence: Last batch of dead letters frozen.
+        dead: Dead letters not yet delivered.
+        dead_upto: Last of the batch that is being delivered.
+        mode: What the stream was last told to do.
+        reason: Why it is paused.
+        started_ms: Workflow time at which this run was started by a person or schedule.
+        started_consumed: Records consumed before that, in this epoch.
+        garbage: Objects that nothing needs any more.
+    """
+
+    version: int = STATE_VERSION
+    pipeline: str
+    spec_hash: str
+    epoch: int
+    topic: str
+    topic_id: str
+    partitions: dict[int, PartitionState]
+    watermark_ms: int | None = None
+    planned: list[RangeTask] = []
+    segments: list[Segment] = []
+    fresh_segments: int = 0
+    combine_seq: int = 0
+    flush_seq: int = 0
+    flushed_rows: int = 0
+    flushes: list[Flush] = []
+    sinks: list[SinkCursor] = []
+    dead_sequence: int = 0
+    dead: list[DeadLetters] = []
+    dead_upto: int = 0
+    garbage: list[Ref] = []
+    mode: Mode = "running"
+    reason: str = ""
+    started_ms: int = 0
+    started_consumed: int = 0
+    ledger: Ledger = Ledger()
+
+    @property
+    def bounded(self) -> bool:
+        """Whether this run has an end."""
+        return any(p.until is not None for p in self.partitions.values())
+
+    def encode(self) -> str:
+        """Write the state as JSON."""
+        return self.model_dump_json()
+
+
+def decode_state(text: str | bytes) -> StreamState:
+    """Read a state of this or an older version.
+
+    Raises:
+        StateVersionError: It was written by a newer version.
+    """
+    version = _Version.model_validate_json(text).version
+    if version > STATE_VERSION:
+        raise StateVersionError(
+            f"stream state: expected version {STATE_VERSION} or older, got {version}; "
+            "run a worker at least as new as the one that wrote it"
+        )
+    return StreamState.model_validate_json(text)
+
+
+class _Version(BaseModel):
+    version: int

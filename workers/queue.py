@@ -1,0 +1,74 @@
+"""Task queues: which workflows and activities each one runs, and how many at a time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.stream import StreamActivities
+from activities.stream_book import StreamBookActivities
+from activities.stream_sink import StreamSinkActivities
+from common.errors import UnknownNameError
+from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE
+from common.near_miss import near_miss
+from common.settings import WorkerSettings
+from workers.wiring import Clients
+from workflows.sandbox import sandboxed_runner
+from workflows.stream import StreamWorkflow
+
+LIGHT_SLOTS = 32
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What a worker of one queue runs."""
+
+    workflows: Sequence[type] = ()
+    activities: Sequence[Callable[..., Any]] = field(default_factory=list)
+    slots: int = LIGHT_SLOTS
+
+
+def _stream(clients: Clients, settings: WorkerSettings) -> Queue:
+    book = StreamBookActivities(clients.log, clients.store, clients.sink)
+    sinks = StreamSinkActivities(clients.store, clients.sink, clients.dead_letters)
+    waiting = StreamActivities(clients.log, clients.store)
+    light = [
+        book.open, book.save_state, book.release, sinks.write_flush, sinks.deliver_dead_letters,
+        waiting.wait_for_data,
+    ]  # fmt: skip
+    return Queue([StreamWorkflow], light)
+
+
+def _stream_compute(clients: Clients, settings: WorkerSettings) -> Queue:
+    heavy = StreamActivities(clients.log, clients.store)
+    return Queue((), [heavy.aggregate_ranges, heavy.combine], settings.range_slots)
+
+
+QUEUES: dict[str, Callable[[Clients, WorkerSettings], Queue]] = {
+    STREAM_QUEUE: _stream,
+    STREAM_COMPUTE_QUEUE: _stream_compute,
+}
+
+
+def open_worker(name: str, client: Client, clients: Clients, settings: WorkerSettings) -> Worker:
+    """Make the worker of a queue.
+
+    Raises:
+        UnknownNameError: There is no such queue.
+    """
+    if name not in QUEUES:
+        hint = near_miss(name, list(QUEUES))
+        raise UnknownNameError(f"queue `{name}`: expected one of {', '.join(QUEUES)}{hint}")
+    queue = QUEUES[name](clients, settings)
+    return Worker(
+        client,
+        task_queue=name,
+        workflows=queue.workflows,
+        activities=queue.activities,
+        max_concurrent_activities=queue.slots,
+        graceful_shutdown_timeout=timedelta(seconds=settings.graceful_stop_s),
+        workflow_runner=sandboxed_runner(),
+    )

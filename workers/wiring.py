@@ -1,0 +1,49 @@
+"""The one place where activities get their connectors."""
+
+from dataclasses import dataclass, field
+
+from activities.ports import FlushSink
+from common.settings import Settings
+from connectors.kafka import KafkaLog
+from connectors.kafka_sink import TransactionalRecordSink
+from connectors.object_store import ObstoreStore
+from connectors.sinks import open_sink
+
+
+@dataclass
+class Clients:
+    """Clients of one worker process; each connects at its first use and outlives outages."""
+
+    settings: Settings
+    log: KafkaLog
+    store: ObstoreStore
+    dead_letters: TransactionalRecordSink
+    _sinks: dict[str, FlushSink] = field(default_factory=dict)
+
+    def sink(self, kind: str) -> FlushSink:
+        """Give the sink of a kind, opened once."""
+        if kind not in self._sinks:
+            self._sinks[kind] = open_sink(kind, self.settings)
+        return self._sinks[kind]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.log.close()
+        await self.dead_letters.close()
+        for sink in self._sinks.values():
+            await sink.close()
+
+
+def object_store_url(settings: Settings) -> str:
+    """Give the object store's URL: the configured one, or a folder of the data directory."""
+    return settings.object_store.url or (settings.data_dir / "objects").resolve().as_uri()
+
+
+def open_clients(settings: Settings) -> Clients:
+    """Make the clients of a worker process."""
+    return Clients(
+        settings=settings,
+        log=KafkaLog(settings.kafka),
+        store=ObstoreStore(object_store_url(settings), settings.object_store),
+        dead_letters=TransactionalRecordSink(settings.kafka),
+    )
