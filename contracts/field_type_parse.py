@@ -1,14 +1,16 @@
 """Field types as users write them: `decimal(12,2)`, `string?`, `list<int64>`."""
 
 import re
-from difflib import get_close_matches
 from typing import cast, get_args
 
 from common.errors import UsageError
+from common.near_miss import near_miss
 from contracts.field_type import BaseType, FieldType
 
 MAX_DECIMAL_DIGITS = 38
-TYPE_WORDS = "string int32 int64 float64 bool decimal(p,s) timestamp_ms timestamp date uuid json list<T>"
+TYPE_WORDS = (
+    "string int32 int64 float64 bool decimal(p,s) timestamp_ms timestamp date uuid json list<T>"
+)
 
 _DECIMAL = re.compile(r"decimal\(\s*(\d+)\s*,\s*(\d+)\s*\)")
 _LIST = re.compile(r"list<(.+)>")
@@ -49,8 +51,10 @@ def parse_field_type(text: str) -> FieldType:
         return _decimal(text, int(found[1]), int(found[2]), nullable=nullable)
     if found := _LIST.fullmatch(body):
         return FieldType("list", nullable=nullable, element=parse_field_type(found[1]))
-    near = _ALIASES.get(body.lower()) or next(iter(get_close_matches(body.lower(), _PLAIN, 1)), None)
-    hint = f"; did you mean `{near}{'?' if nullable else ''}`?" if near else ""
+    alias = _ALIASES.get(body.lower())
+    hint = (
+        f"; did you mean `{alias}{'?' if nullable else ''}`?" if alias else near_miss(body, _PLAIN)
+    )
     raise UsageError(
         f"field type `{text}`: expected one of {TYPE_WORDS}, with `?` behind it where null is allowed{hint}"
     )

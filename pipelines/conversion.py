@@ -89,7 +89,11 @@ def convert(value: Operation, target: FieldType) -> Operation:
         return Operation("literal", nullable(target))
     if kind == value.type or (family(kind) == "instant" and family(value.type) == "instant"):
         return value
-    if value.name == "literal" and value.type.base == "string" and family(kind) in {"instant", "date"}:
+    if (
+        value.name == "literal"
+        and value.type.base == "string"
+        and family(kind) in {"instant", "date"}
+    ):
         return text_literal(str(value.constant), kind)
     return Operation("cast", kind, (value,))
 
@@ -120,7 +124,9 @@ def common_type(values: list[Operation], what: str) -> FieldType:
     families = dict.fromkeys(family(kind) for kind in kinds)
     if len(families) > 1:
         listed = " and ".join(f"`{nullable(kind, when=False)}`" for kind in dict.fromkeys(kinds))
-        raise PipelineSpecError(f"{what}: expected values of one type, got {listed}; cast one of them")
+        raise PipelineSpecError(
+            f"{what}: expected values of one type, got {listed}; cast one of them"
+        )
     return nullable(_widest(kinds), when=any(value.type.nullable for value in values))
 
 

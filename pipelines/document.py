@@ -10,9 +10,10 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from common.errors import UsageError
+from common.near_miss import near_miss
 from contracts.field_type_parse import parse_field_type
 from pipelines.duration import format_duration, parse_duration
-from pipelines.problem import Path, Problem, near_miss, path_text
+from pipelines.problem import Path, Problem, path_text
 from pipelines.shape import (
     COLUMN_PATTERN,
     Choice,
@@ -65,18 +66,28 @@ def compose(path: FilePath, document: Document) -> MappingNode | None:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"pipeline file {path}: expected readable UTF-8 text, got {error}") from error
+        raise UsageError(
+            f"pipeline file {path}: expected readable UTF-8 text, got {error}"
+        ) from error
     try:
         node = YAML().compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         reason = str(error.problem or error.context or error).replace("\n", " ")
-        document.problems.append(Problem(document.file, line, column, "", f"expected YAML, got a mistake: {reason}"))
+        document.problems.append(
+            Problem(document.file, line, column, "", f"expected YAML, got a mistake: {reason}")
+        )
         return None
     if not isinstance(node, MappingNode):
         document.problems.append(
-            Problem(document.file, 1, 1, "", "expected a pipeline that begins with `kind:` and `name:`, got none")
+            Problem(
+                document.file,
+                1,
+                1,
+                "",
+                "expected a pipeline that begins with `kind:` and `name:`, got none",
+            )
         )
         return None
     return node
@@ -95,7 +106,9 @@ def read(document: Document, node: Node, shape: Shape, path: Path = ()) -> Any: 
         if isinstance(node, MappingNode):
             return _read_options(document, node, shape.options, path)
         options = ", ".join(shape.options.options)
-        return _read_scalar(document, node, Choice((shape.word,)), path, f"`{shape.word}` or {{{options}: …}}")
+        return _read_scalar(
+            document, node, Choice((shape.word,)), path, f"`{shape.word}` or {{{options}: …}}"
+        )
     return _read_scalar(document, node, shape, path)
 
 
@@ -149,9 +162,13 @@ def _read_options(document: Document, node: Node, shape: Options, path: Path) ->
             values[name] = read(document, value, shape.options[name], here)
             continue
         unknown = True
-        expected = shape.one_of if shape.one_of and not names & set(shape.one_of) else tuple(shape.options)
+        expected = (
+            shape.one_of if shape.one_of and not names & set(shape.one_of) else tuple(shape.options)
+        )
         listed = ", ".join(expected)
-        document.report(here, f"unknown option, expected one of {listed}{near_miss(name, shape.options)}")
+        document.report(
+            here, f"unknown option, expected one of {listed}{near_miss(name, shape.options)}"
+        )
     for name in shape.required:
         if name not in names:
             document.report((*path, name), "expected this option, got none")
@@ -172,7 +189,10 @@ def _read_table(document: Document, node: Node, shape: Table, path: Path) -> Any
     for name, _, value in found:
         here = (*path, name)
         if not re.fullmatch(COLUMN_PATTERN, name):
-            document.report(here, "expected a name of letters, digits and _ that begins with a letter or _, at most 63 long")
+            document.report(
+                here,
+                "expected a name of letters, digits and _ that begins with a letter or _, at most 63 long",
+            )
             continue
         values[name] = read(document, value, shape.value, here)
     if len(found) < shape.minimum:
@@ -186,10 +206,14 @@ def _read_list(document: Document, node: Node, shape: Listing, path: Path) -> An
         return MISSING
     if len(node.value) < shape.minimum:
         document.report(path, f"expected at least {shape.minimum}, got {len(node.value)}")
-    return [read(document, item, shape.item, (*path, index)) for index, item in enumerate(node.value)]
+    return [
+        read(document, item, shape.item, (*path, index)) for index, item in enumerate(node.value)
+    ]
 
 
-def _read_scalar(document: Document, node: Node, shape: Shape, path: Path, expected: str = "") -> Any:  # noqa: ANN401 - plain YAML values
+def _read_scalar(
+    document: Document, node: Node, shape: Shape, path: Path, expected: str = ""
+) -> Any:  # noqa: ANN401 - plain YAML values
     text = scalar_text(node)
     if text is None:
         document.report(path, f"expected {expected or _expected(shape)}, got {_kind(node)}")
@@ -221,7 +245,9 @@ def _scalar(text: str, shape: Shape, expected: str) -> str | int:
     if isinstance(shape, Duration):
         value = parse_duration(text)
         if value < shape.minimum_ms:
-            raise UsageError(f"expected a duration of at least {format_duration(shape.minimum_ms)}, got `{text}`")
+            raise UsageError(
+                f"expected a duration of at least {format_duration(shape.minimum_ms)}, got `{text}`"
+            )
         return value
     if isinstance(shape, FieldTypeText):
         return str(parse_field_type(text))

@@ -24,7 +24,9 @@ def parse_duration(text: str) -> int:
         raise UsageError(f"expected a duration such as 250ms, 2s, 1m, 1h or 7d, got `{text}`")
     value = int(found[1]) * _DURATION_UNITS[found[2]]
     if value > MAX_DURATION_MS:
-        raise UsageError(f"expected a duration below {format_duration(MAX_DURATION_MS)}, got `{text}`")
+        raise UsageError(
+            f"expected a duration below {format_duration(MAX_DURATION_MS)}, got `{text}`"
+        )
     return value
 
 
@@ -67,4 +69,8 @@ def parse_time(text: str) -> int:
 
 def format_time(value_ms: int) -> str:
     """Write milliseconds since the epoch as ISO 8601 in UTC with milliseconds."""
-    return datetime.fromtimestamp(value_ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(value_ms / 1_000, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )

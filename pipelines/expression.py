@@ -86,16 +86,22 @@ def parse_aggregate(text: str, fields: Mapping[str, FieldType]) -> AggregateExpr
     inner = tree.this
     if isinstance(inner, exp.Star):
         if function != "count" or any(inner.args.values()):
-            raise PipelineSpecError(f"`{text}`: only count takes `*`, expected one of {AGGREGATE_WORDS}")
+            raise PipelineSpecError(
+                f"`{text}`: only count takes `*`, expected one of {AGGREGATE_WORDS}"
+            )
         return AggregateExpression(text, "count", None, INT64)
     if isinstance(inner, exp.Distinct):
         if function != "count" or len(inner.expressions) != 1 or inner.args.get("on"):
-            raise PipelineSpecError(f"`{text}`: expected `distinct` in count only, over one expression")
+            raise PipelineSpecError(
+                f"`{text}`: expected `distinct` in count only, over one expression"
+            )
         function, inner = "count_distinct", inner.expressions[0]
     if inner is None:
         raise PipelineSpecError(f"`{text}`: expected one of {AGGREGATE_WORDS}")
     argument = _scalar(text, inner, fields)
-    return AggregateExpression(text, function, argument, _result_type(text, function, argument.type))
+    return AggregateExpression(
+        text, function, argument, _result_type(text, function, argument.type)
+    )
 
 
 def _parse(text: str) -> exp.Expression:
@@ -106,7 +112,9 @@ def _parse(text: str) -> exp.Expression:
         reason = str(details[0].get("description") or str(error).splitlines()[0]).rstrip(". ")
         near = details[0].get("highlight")
         where = f" at `{near}`" if near else ""
-        raise PipelineSpecError(f"`{text}`: expected one SQL expression, got a mistake{where}: {reason}") from error
+        raise PipelineSpecError(
+            f"`{text}`: expected one SQL expression, got a mistake{where}: {reason}"
+        ) from error
     except RecursionError as error:
         raise PipelineSpecError(f"`{text[:60]}…`: expected an expression of less depth") from error
     return tree
@@ -127,7 +135,9 @@ def _result_type(text: str, function: str, kind: FieldType) -> FieldType:
         return INT64
     if function == "count_distinct":
         if kind.base in _NOT_DISTINCT:
-            raise PipelineSpecError(f"`{text}`: expected a value that is counted exactly, got `{kind}`")
+            raise PipelineSpecError(
+                f"`{text}`: expected a value that is counted exactly, got `{kind}`"
+            )
         return INT64
     if function in {"min", "max"}:
         if kind.base in UNORDERED:
@@ -148,5 +158,7 @@ def _average_type(text: str, kind: FieldType) -> FieldType:
     if kind.base != "decimal":
         return FieldType("float64")
     if (kind.scale or 0) + 4 > 38:
-        raise PipelineSpecError(f"`{text}`: expected at most 34 digits after the point, got `{kind}`")
+        raise PipelineSpecError(
+            f"`{text}`: expected at most 34 digits after the point, got `{kind}`"
+        )
     return decimal(38, (kind.scale or 0) + 4)

@@ -130,7 +130,9 @@ def _cast_target(target: exp.DataType, text: str) -> FieldType:
         digits = [int(part.name) for part in target.expressions] or [18, 3]
         precision, scale = digits[0], digits[1] if len(digits) > 1 else 0
         if not 1 <= precision <= 38 or scale > precision:
-            raise PipelineSpecError(f"`{text}`: expected decimal(p,s) with p of 1 to 38 and s of 0 to p")
+            raise PipelineSpecError(
+                f"`{text}`: expected decimal(p,s) with p of 1 to 38 and s of 0 to p"
+            )
         return decimal(precision, scale)
     kind = _CAST_NAMES.get(target.this)
     if kind is None or target.expressions:
@@ -184,7 +186,12 @@ def _whole_literal(node: exp.Expression, part: str, minimum: int) -> int | None:
     given = node.args.get(part)
     if given is None:
         return None
-    if not isinstance(given, exp.Literal) or given.is_string or not given.name.isdigit() or int(given.name) < minimum:
+    if (
+        not isinstance(given, exp.Literal)
+        or given.is_string
+        or not given.name.isdigit()
+        or int(given.name) < minimum
+    ):
         raise PipelineSpecError(
             f"`{node.sql('duckdb')}`: expected a written whole number of at least {minimum}, got `{given.sql('duckdb')}`"
         )
@@ -194,11 +201,15 @@ def _whole_literal(node: exp.Expression, part: str, minimum: int) -> int | None:
 def _text(node: exp.Expression, operand: exp.Expression, read: Read) -> Operation:
     value = read(operand)
     if value.type.base != "string":
-        raise PipelineSpecError(f"`{node.sql('duckdb')}`: expected a string, got `{value.type}`; cast it to varchar")
+        raise PipelineSpecError(
+            f"`{node.sql('duckdb')}`: expected a string, got `{value.type}`; cast it to varchar"
+        )
     return value
 
 
-def _text_function(name: OperationName, result: FieldType) -> Callable[[exp.Expression, Read], Operation]:
+def _text_function(
+    name: OperationName, result: FieldType
+) -> Callable[[exp.Expression, Read], Operation]:
     def build(node: exp.Expression, read: Read) -> Operation:
         value = _text(node, node.this, read)
         return Operation(name, nullable(result, when=value.type.nullable), (value,))
@@ -228,14 +239,18 @@ def _concat(node: exp.Expression, read: Read) -> Operation:
 def _time_unit(node: exp.Expression, unit: exp.Expression | None, allowed: tuple[str, ...]) -> str:
     name = unit.name.lower() if unit is not None else ""
     if name not in allowed:
-        raise PipelineSpecError(f"`{node.sql('duckdb')}`: expected one of {', '.join(allowed)}, got `{name}`")
+        raise PipelineSpecError(
+            f"`{node.sql('duckdb')}`: expected one of {', '.join(allowed)}, got `{name}`"
+        )
     return name
 
 
 def _instant(node: exp.Expression, operand: exp.Expression, read: Read) -> Operation:
     value = read(operand)
     if family(value.type) not in {"instant", "date"}:
-        raise PipelineSpecError(f"`{node.sql('duckdb')}`: expected a timestamp or date, got `{value.type}`")
+        raise PipelineSpecError(
+            f"`{node.sql('duckdb')}`: expected a timestamp or date, got `{value.type}`"
+        )
     return value
 
 

@@ -5,11 +5,11 @@ DuckDB. Options of a call that are not listed are refused as well.
 """
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 
 from sqlglot import exp
 
 from common.errors import PipelineSpecError
+from common.near_miss import near_miss
 from contracts.field_type import FieldType
 from pipelines.conversion import (
     BOOL,
@@ -23,7 +23,13 @@ from pipelines.conversion import (
     text_literal,
     unify,
 )
-from pipelines.expression_function import FUNCTION_WORDS, FUNCTIONS, arithmetic, cast_operation, negate
+from pipelines.expression_function import (
+    FUNCTION_WORDS,
+    FUNCTIONS,
+    arithmetic,
+    cast_operation,
+    negate,
+)
 from pipelines.operation import Operation, OperationName
 
 Fields = Mapping[str, FieldType]
@@ -94,7 +100,9 @@ def check_parts(node: exp.Expression) -> None:
     allowed = _PARTS.get(type(node), {"this", "expression"}) | _IGNORED
     for name, value in node.args.items():
         if value and name not in allowed:
-            raise PipelineSpecError(f"`{node.sql('duckdb')}`: expected the plain form, got option `{name}`")
+            raise PipelineSpecError(
+                f"`{node.sql('duckdb')}`: expected the plain form, got option `{name}`"
+            )
 
 
 class _Typing:
@@ -120,9 +128,9 @@ class _Typing:
         if node.args.get("table") is not None:
             raise PipelineSpecError(f"expected a plain field name, got `{node.sql('duckdb')}`")
         if name not in self._fields:
-            close = {known.lower(): known for known in self._fields}
-            near = get_close_matches(name.lower(), close, 1)
-            hint = f"; did you mean `{close[near[0]]}`?" if near else f", fields are {', '.join(self._fields)}"
+            same = next((known for known in self._fields if known.lower() == name.lower()), None)
+            hint = f"; did you mean `{same}`?" if same else near_miss(name, self._fields)
+            hint = hint or f", fields are {', '.join(self._fields)}"
             raise PipelineSpecError(f"no field `{name}` in `source.fields`{hint}")
         return Operation("column", self._fields[name], constant=name)
 
@@ -142,13 +150,17 @@ class _Typing:
         if is_null(value):
             return convert(value, BOOL)
         if value.type.base != "bool":
-            raise PipelineSpecError(f"`{node.sql('duckdb')}`: expected true or false, got `{value.type}`")
+            raise PipelineSpecError(
+                f"`{node.sql('duckdb')}`: expected true or false, got `{value.type}`"
+            )
         return value
 
     def connect(self, node: exp.Expression) -> Operation:
         name: OperationName = "and" if isinstance(node, exp.And) else "or"
         sides = (self.condition(node.this), self.condition(node.expression))
-        return Operation(name, nullable(BOOL, when=any(side.type.nullable for side in sides)), sides)
+        return Operation(
+            name, nullable(BOOL, when=any(side.type.nullable for side in sides)), sides
+        )
 
     def negation(self, node: exp.Expression) -> Operation:
         value = self.condition(node.this)
@@ -165,7 +177,9 @@ class _Typing:
         if isinstance(target, exp.Boolean):
             right = Operation("literal", BOOL, constant=bool(target.this))
             return compare("same", value, right, node.sql("duckdb"))
-        raise PipelineSpecError(f"`{node.sql('duckdb')}`: expected `is null`, `is true` or `is false`")
+        raise PipelineSpecError(
+            f"`{node.sql('duckdb')}`: expected `is null`, `is true` or `is false`"
+        )
 
     def between(self, node: exp.Expression) -> Operation:
         value, text = self.read(node.this), node.sql("duckdb")
@@ -178,7 +192,9 @@ class _Typing:
         if not node.expressions:
             raise PipelineSpecError(f"`{node.sql('duckdb')}`: expected a list of values, got none")
         text = node.sql("duckdb")
-        values = unify([self.read(node.this), *(self.read(item) for item in node.expressions)], f"`{text}`")
+        values = unify(
+            [self.read(node.this), *(self.read(item) for item in node.expressions)], f"`{text}`"
+        )
         _check_comparable("eq", values[0], text)
         missing = any(value.type.nullable for value in values)
         return Operation("in", nullable(BOOL, when=missing), tuple(values))
@@ -186,10 +202,14 @@ class _Typing:
     def like(self, node: exp.Expression) -> Operation:
         value, pattern = self.read(node.this), node.expression
         if value.type.base != "string" or is_null(value):
-            raise PipelineSpecError(f"`{node.sql('duckdb')}`: expected a string before `like`, got `{value.type}`")
+            raise PipelineSpecError(
+                f"`{node.sql('duckdb')}`: expected a string before `like`, got `{value.type}`"
+            )
         if not isinstance(pattern, exp.Literal) or not pattern.is_string:
             raise PipelineSpecError(f"`{node.sql('duckdb')}`: expected quoted text after `like`")
-        result = Operation("like", nullable(BOOL, when=value.type.nullable), (value,), str(pattern.this))
+        result = Operation(
+            "like", nullable(BOOL, when=value.type.nullable), (value,), str(pattern.this)
+        )
         return Operation("not", result.type, (result,)) if node.args.get("negate") else result
 
     def choice(self, node: exp.Expression) -> Operation:
@@ -197,7 +217,9 @@ class _Typing:
         branches = node.args["ifs"]
         default = node.args.get("default")
         values = [self.read(branch.args["true"]) for branch in branches]
-        values.append(self.read(default) if default is not None else Operation("literal", nullable(STRING)))
+        values.append(
+            self.read(default) if default is not None else Operation("literal", nullable(STRING))
+        )
         values = unify(values, f"`{text}`")
         conditions = [self.branch_condition(node, branch) for branch in branches]
         pairs = [part for pair in zip(conditions, values, strict=False) for part in pair]
@@ -210,7 +232,9 @@ class _Typing:
         return compare("eq", self.read(node.this), self.read(branch.this), node.sql("duckdb"))
 
     def coalesce(self, node: exp.Expression) -> Operation:
-        values = unify([self.read(part) for part in (node.this, *node.expressions)], f"`{node.sql('duckdb')}`")
+        values = unify(
+            [self.read(part) for part in (node.this, *node.expressions)], f"`{node.sql('duckdb')}`"
+        )
         missing = all(value.type.nullable for value in values)
         return Operation("coalesce", nullable(values[0].type, when=missing), tuple(values))
 
@@ -224,7 +248,11 @@ class _Typing:
     def conversion(self, node: exp.Expression) -> Operation:
         target = node.args["to"]
         value = self.read(node.this)
-        if node.this.is_string and target.this in {exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMP, exp.DType.TIMESTAMPNTZ}:
+        if node.this.is_string and target.this in {
+            exp.DType.TIMESTAMPTZ,
+            exp.DType.TIMESTAMP,
+            exp.DType.TIMESTAMPNTZ,
+        }:
             return text_literal(str(node.this.this), FieldType("timestamp"))
         if node.this.is_string and target.this == exp.DType.DATE:
             return text_literal(str(node.this.this), FieldType("date"))
@@ -242,7 +270,9 @@ def compare(name: OperationName, left: Operation, right: Operation, text: str) -
 
 def _check_comparable(name: OperationName, value: Operation, text: str) -> None:
     if value.type.base in UNORDERED:
-        raise PipelineSpecError(f"`{text}`: `{value.type}` cannot be compared, only tested with `is null`")
+        raise PipelineSpecError(
+            f"`{text}`: `{value.type}` cannot be compared, only tested with `is null`"
+        )
     if name not in _EQUALITY and family(value.type) == "bool":
         raise PipelineSpecError(f"`{text}`: expected values with an order, got `{value.type}`")
 
@@ -253,9 +283,10 @@ def _refusal(node: exp.Expression) -> str:
             return f"`{node.sql('duckdb')}`: {words} is not allowed in a row expression"
     if isinstance(node, exp.Anonymous | exp.Func):
         name = node.name if isinstance(node, exp.Anonymous) else node.sql_name().lower()
-        near = get_close_matches(name.lower(), FUNCTION_WORDS, 1)
-        hint = f"; did you mean `{near[0]}`?" if near else ""
-        return f"unknown function `{name}`, expected one of {', '.join(FUNCTION_WORDS)}{hint}"
+        known = ", ".join(FUNCTION_WORDS)
+        return (
+            f"unknown function `{name}`, expected one of {known}{near_miss(name, FUNCTION_WORDS)}"
+        )
     return f"`{node.sql('duckdb')}`: this form is not computed with the same meaning as in DuckDB, so it is refused"
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import PipelineSpecError, UnknownNameError
+from common.near_miss import near_miss
 from pipelines.document import MISSING, Document, compose, entries, read, scalar_text
-from pipelines.problem import Problem, near_miss, refuse
+from pipelines.problem import Problem, refuse
 from pipelines.shape import Options
 from pipelines.stream import StreamSpec
 from pipelines.stream_build import build_stream, report_unsupported
@@ -58,12 +59,17 @@ def check_pipeline(path: Path) -> tuple[PipelineSpec | None, list[Problem]]:
         if "kind" in given:
             document.locate(("kind",), given["kind"])
         hint = near_miss(kind or "", KINDS)
-        document.report(("kind",), f"expected one of {', '.join(KINDS)}, got {f'`{kind}`' if kind else 'none'}{hint}")
+        document.report(
+            ("kind",),
+            f"expected one of {', '.join(KINDS)}, got {f'`{kind}`' if kind else 'none'}{hint}",
+        )
         return None, document.problems
     return _check_kind(document, node, KINDS[kind])
 
 
-def _check_kind(document: Document, node: Any, kind: PipelineKind) -> tuple[PipelineSpec | None, list[Problem]]:  # noqa: ANN401 - a node of an untyped library
+def _check_kind(
+    document: Document, node: Any, kind: PipelineKind
+) -> tuple[PipelineSpec | None, list[Problem]]:  # noqa: ANN401 - a node of an untyped library
     values = read(document, node, kind.shape)
     if values is MISSING:
         return None, document.problems
@@ -119,7 +125,9 @@ def find_pipeline(name_or_path: str, project_dir: Path | None) -> Path:
     if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
         path = Path(name_or_path)
         if not path.is_file():
-            raise UnknownNameError(f"pipeline file `{name_or_path}`: expected a file, got none; check the path")
+            raise UnknownNameError(
+                f"pipeline file `{name_or_path}`: expected a file, got none; check the path"
+            )
         return path
     known = pipeline_files(project_dir)
     if name_or_path not in known:

@@ -1,8 +1,6 @@
 """Problems of a pipeline file: collected with their place, reported all at once."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from common.errors import PipelineSpecError
 
@@ -33,19 +31,13 @@ def path_text(path: Path) -> str:
     return text
 
 
-def near_miss(word: str, known: Iterable[str]) -> str:
-    """Write `; did you mean …?` for the nearest known word, or nothing."""
-    found = get_close_matches(word.lower(), {name.lower(): name for name in known}, 1)
-    originals = {name.lower(): name for name in known}
-    return f"; did you mean `{originals[found[0]]}`?" if found else ""
-
-
 def report(problems: list[Problem]) -> str:
     """Write all problems, one a line, in the order of the file, and the closing line."""
     width = max((len(problem.place) for problem in problems), default=0)
     ordered = sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column))
     lines = [
-        f"{problem.place:<{width}}  {problem.path}: {problem.text}".replace("  : ", "  ") for problem in ordered
+        f"{problem.place:<{width}}  {problem.path}: {problem.text}".replace("  : ", "  ")
+        for problem in ordered
     ]
     count = len(problems)
     return "\n".join([*lines, f"{count} problem{'' if count == 1 else 's'}, nothing started"])

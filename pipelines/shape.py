@@ -98,5 +98,15 @@ class WordOr:
     doc: str = ""
 
 
-Shape = Text | Expression | Duration | Whole | Choice | FieldTypeText | Listing | Table | Options | WordOr
-
+Shape = (
+    Text
+    | Expression
+    | Duration
+    | Whole
+    | Choice
+    | FieldTypeText
+    | Listing
+    | Table
+    | Options
+    | WordOr
+)

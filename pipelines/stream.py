@@ -87,6 +87,7 @@ class StreamSpec(Model):
         emit_updates_ms: Interval of early emissions; None emits final rows only.
     """
 
+    kind: Literal["stream"] = "stream"
     name: str
     description: str = ""
     owner: str = ""
@@ -108,5 +109,14 @@ class StreamSpec(Model):
         """Hash everything that changes results (all but sinks' housekeeping, trigger, description, owner)."""
         import hashlib
 
-        content = self.model_dump_json(exclude={"description", "owner", "trigger"})
+        housekeeping = {"__all__": {"retention_ms", "compress_after_ms"}}
+        content = self.model_dump_json(
+            exclude={
+                "kind": True,
+                "description": True,
+                "owner": True,
+                "trigger": True,
+                "sinks": housekeeping,
+            }
+        )
         return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -12,14 +12,20 @@ Values = dict[str, Any]
 def build_stream(values: Values) -> StreamSpec:
     """Build the specification; every default filled in, every duration in milliseconds."""
     emit = values.get("emit", "final")
-    given = {name: values[name] for name in ("description", "owner", "where", "derive", "group_by", "aggregate") if name in values}
+    given = {
+        name: values[name]
+        for name in ("description", "owner", "where", "derive", "group_by", "aggregate")
+        if name in values
+    }
     kafka = values["source"]["kafka"]
     return StreamSpec(
         name=values["name"],
         topic=kafka["topic"],
         format=kafka.get("format", "json"),
         fields=values["source"]["fields"],
-        event_time=EventTime(field=values["event_time"]["field"], **_in_ms(values["event_time"], skip="field")),
+        event_time=EventTime(
+            field=values["event_time"]["field"], **_in_ms(values["event_time"], skip="field")
+        ),
         window=_window(values["window"]) if "window" in values else None,
         late=Late(**_late(values.get("late", {}))),
         emit_updates_ms=None if emit == "final" else emit["updates"],
@@ -38,7 +44,9 @@ def _window(options: Values) -> Window:
     if "session" in options:
         return Window(kind="session", size_ms=options["session"])
     if "sliding" in options:
-        return Window(kind="sliding", size_ms=options["sliding"], slide_ms=options["every"], **place)
+        return Window(
+            kind="sliding", size_ms=options["sliding"], slide_ms=options["every"], **place
+        )
     return Window(kind="tumbling", size_ms=options["tumbling"], **place)
 
 
@@ -56,7 +64,9 @@ def _trigger(options: Values) -> Trigger:
 
 
 def _sink(kind: str, options: Values) -> SinkSpec:
-    return SinkSpec.model_validate({"kind": kind, "table": options["table"], **_in_ms(options, skip="table")})
+    return SinkSpec.model_validate(
+        {"kind": kind, "table": options["table"], **_in_ms(options, skip="table")}
+    )
 
 
 def unsupported(spec: StreamSpec) -> list[tuple[Path, str]]:

@@ -7,16 +7,31 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from common.errors import PipelineSpecError
+from common.near_miss import near_miss
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
 from pipelines.document import MISSING, Document
 from pipelines.duration import format_duration
-from pipelines.expression import AggregateExpression, ScalarExpression, parse_aggregate, parse_condition, parse_scalar
-from pipelines.problem import near_miss
+from pipelines.expression import (
+    AggregateExpression,
+    ScalarExpression,
+    parse_aggregate,
+    parse_condition,
+    parse_scalar,
+)
 
 MAX_PANES = 10_000
 DAY_MS = 86_400_000
-RESERVED = ("window_start", "window_end", "_key", "_version", "_deleted", "_topic", "_partition", "_offset")
+RESERVED = (
+    "window_start",
+    "window_end",
+    "_key",
+    "_version",
+    "_deleted",
+    "_topic",
+    "_partition",
+    "_offset",
+)
 UNGROUPABLE = frozenset({"float64", "json", "list"})
 
 Values = dict[str, Any]
@@ -49,7 +64,10 @@ def _fields(document: Document, values: Values) -> dict[str, FieldType]:
     fields: dict[str, FieldType] = {}
     for name, text in (_part(values, "source", "fields") or {}).items():
         if name in RESERVED:
-            document.report(("source", "fields", name), f"expected a name of your own, got one of {', '.join(RESERVED)}")
+            document.report(
+                ("source", "fields", name),
+                f"expected a name of your own, got one of {', '.join(RESERVED)}",
+            )
         if text is not MISSING:
             fields[name] = parse_field_type(text)
     return fields
@@ -61,9 +79,15 @@ def _event_time(document: Document, values: Values, fields: dict[str, FieldType]
         return
     path = ("event_time", "field")
     if name not in fields:
-        document.report(path, f"no field `{name}` in `source.fields`{near_miss(name, _part(values, 'source', 'fields') or {})}")
+        document.report(
+            path,
+            f"no field `{name}` in `source.fields`{near_miss(name, _part(values, 'source', 'fields') or {})}",
+        )
     elif fields[name].base not in {"timestamp", "timestamp_ms"}:
-        document.report(path, f"expected a field of type timestamp or timestamp_ms, got `{name}` of type `{fields[name]}`")
+        document.report(
+            path,
+            f"expected a field of type timestamp or timestamp_ms, got `{name}` of type `{fields[name]}`",
+        )
 
 
 def _derived(
@@ -75,7 +99,11 @@ def _derived(
         if name in fields or name in RESERVED:
             document.report(path, "expected a new name, got one of a field or a reserved one")
             continue
-        kind = None if text is MISSING else _expression(document, path, parse_scalar, text, known, failed)
+        kind = (
+            None
+            if text is MISSING
+            else _expression(document, path, parse_scalar, text, known, failed)
+        )
         if kind is None:
             failed.add(name)
         else:
@@ -84,7 +112,12 @@ def _derived(
 
 
 def _expression(
-    document: Document, path: tuple[str, ...], parse: Parse, text: str, known: dict[str, FieldType], broken: set[str]
+    document: Document,
+    path: tuple[str, ...],
+    parse: Parse,
+    text: str,
+    known: dict[str, FieldType],
+    broken: set[str],
 ) -> FieldType | None:
     """Type an expression; a problem that may only follow from a field that is itself wrong is not repeated."""
     try:
@@ -96,16 +129,22 @@ def _expression(
     return kind
 
 
-def _group_by(document: Document, values: Values, known: dict[str, FieldType], broken: set[str]) -> list[str]:
+def _group_by(
+    document: Document, values: Values, known: dict[str, FieldType], broken: set[str]
+) -> list[str]:
     keys: list[str] = []
     for index, name in enumerate(_part(values, "group_by") or []):
         path = ("group_by", index)
         if name is MISSING or name in broken:
             continue
         if name not in known:
-            document.report(path, f"no field or derived column `{name}`{near_miss(name, _declared(values))}")
+            document.report(
+                path, f"no field or derived column `{name}`{near_miss(name, _declared(values))}"
+            )
         elif known[name].base in UNGROUPABLE:
-            document.report(path, f"expected a type that keys can have, got `{name}` of type `{known[name]}`")
+            document.report(
+                path, f"expected a type that keys can have, got `{name}` of type `{known[name]}`"
+            )
         elif name in keys:
             document.report(path, f"expected each key once, got `{name}` again")
         keys.append(name)
@@ -117,7 +156,11 @@ def _declared(values: Values) -> list[str]:
 
 
 def _aggregates(
-    document: Document, values: Values, known: dict[str, FieldType], broken: set[str], keys: list[str]
+    document: Document,
+    values: Values,
+    known: dict[str, FieldType],
+    broken: set[str],
+    keys: list[str],
 ) -> None:
     for name, text in (_part(values, "aggregate") or {}).items():
         path = ("aggregate", name)
@@ -140,15 +183,23 @@ def _window(document: Document, values: Values) -> None:
         return
     size, slide = _part(window, "sliding"), _part(window, "every")
     if "sliding" in window and "every" not in window:
-        document.report(("window", "every"), "expected the distance of window starts beside `sliding`, got none")
+        document.report(
+            ("window", "every"), "expected the distance of window starts beside `sliding`, got none"
+        )
     if "every" in window and "sliding" not in window:
         document.report(("window", "every"), "expected only beside `sliding`")
     if size and slide:
         if slide > size:
-            document.report(("window", "every"), f"expected at most the size {format_duration(size)}, got {format_duration(slide)}")
+            document.report(
+                ("window", "every"),
+                f"expected at most the size {format_duration(size)}, got {format_duration(slide)}",
+            )
         elif size // gcd(size, slide) > MAX_PANES:
             panes = size // gcd(size, slide)
-            document.report(("window", "every"), f"expected at most {MAX_PANES:,} panes a window, got {panes:,}; choose a longer `every`")
+            document.report(
+                ("window", "every"),
+                f"expected at most {MAX_PANES:,} panes a window, got {panes:,}; choose a longer `every`",
+            )
     _alignment(document, window)
 
 
@@ -157,20 +208,31 @@ def _alignment(document: Document, window: Values) -> None:
     if "session" in window:
         for part in ("offset", "timezone"):
             if part in window:
-                document.report(("window", part), "expected only with tumbling or sliding windows, sessions follow the events")
+                document.report(
+                    ("window", part),
+                    "expected only with tumbling or sliding windows, sessions follow the events",
+                )
         return
     offset = _part(window, "offset")
     if offset and size and offset >= size:
-        document.report(("window", "offset"), f"expected less than {format_duration(size)}, got {format_duration(offset)}")
+        document.report(
+            ("window", "offset"),
+            f"expected less than {format_duration(size)}, got {format_duration(offset)}",
+        )
     zone = _part(window, "timezone")
     if zone is None:
         return
     try:
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        document.report(("window", "timezone"), f"expected a time zone such as Europe/Berlin, got `{zone}`")
+        document.report(
+            ("window", "timezone"), f"expected a time zone such as Europe/Berlin, got `{zone}`"
+        )
     if size and size % DAY_MS:
-        document.report(("window", "timezone"), f"expected only with windows of whole days, got {format_duration(size)}")
+        document.report(
+            ("window", "timezone"),
+            f"expected only with windows of whole days, got {format_duration(size)}",
+        )
 
 
 def _sinks(document: Document, values: Values) -> None:
@@ -183,7 +245,8 @@ def _sinks(document: Document, values: Values) -> None:
             if table is None:
                 continue
             if (kind, table) in targets:
-                document.report(("sinks", index, kind, "table"), f"expected each table once, got `{table}` again")
+                document.report(
+                    ("sinks", index, kind, "table"),
+                    f"expected each table once, got `{table}` again",
+                )
             targets.add((kind, table))
-
-

@@ -44,24 +44,38 @@ STREAM = Options(
         "owner": Text(doc="Who answers for it"),
         "source": Options(
             {
-                "kafka": Options({"topic": _TOPIC, "format": Choice(("json",))}, required=("topic",)),
-                "fields": Table(FieldTypeText("Type of the field; `?` allows null"), 1, "Fields of a record"),
+                "kafka": Options(
+                    {"topic": _TOPIC, "format": Choice(("json",))}, required=("topic",)
+                ),
+                "fields": Table(
+                    FieldTypeText("Type of the field; `?` allows null"), 1, "Fields of a record"
+                ),
             },
             required=("kafka", "fields"),
         ),
         "event_time": Options(
             {
-                "field": Text("the name of a field", COLUMN_PATTERN, "Field that says when it happened"),
+                "field": Text(
+                    "the name of a field", COLUMN_PATTERN, "Field that says when it happened"
+                ),
                 "out_of_orderness": Duration(doc="Bound of disorder within one partition"),
-                "idle_timeout": Duration(1, "A partition without news for this long no longer holds back the watermark"),
-                "max_ahead": Duration(doc="An event time further than this after now is a dead letter"),
-                "max_drift": Duration(1, "A partition further than this ahead of the slowest waits"),
+                "idle_timeout": Duration(
+                    1, "A partition without news for this long no longer holds back the watermark"
+                ),
+                "max_ahead": Duration(
+                    doc="An event time further than this after now is a dead letter"
+                ),
+                "max_drift": Duration(
+                    1, "A partition further than this ahead of the slowest waits"
+                ),
                 "close_after": Duration(1, "Quiet time after which windows close by the clock"),
             },
             required=("field",),
         ),
         "where": Expression("Condition that a record must fulfil; null is not true"),
-        "derive": Table(Expression("Row expression"), 0, "New columns; each may use the earlier ones"),
+        "derive": Table(
+            Expression("Row expression"), 0, "New columns; each may use the earlier ones"
+        ),
         "group_by": Listing(_COLUMN, doc="Fields or derived columns that make the key"),
         "window": Options(
             {
@@ -70,7 +84,11 @@ STREAM = Options(
                 "every": Duration(1, "Distance of the starts of sliding windows"),
                 "session": Duration(1, "Gap that ends a session"),
                 "offset": Duration(doc="Shift of the alignment from the epoch"),
-                "timezone": Text("a time zone such as Europe/Berlin", None, "Zone whose days a window of days follows"),
+                "timezone": Text(
+                    "a time zone such as Europe/Berlin",
+                    None,
+                    "Zone whose days a window of days follows",
+                ),
             },
             one_of=("tumbling", "sliding", "session"),
         ),
@@ -81,7 +99,9 @@ STREAM = Options(
                 "to": _TOPIC,
             }
         ),
-        "emit": WordOr("final", Options({"updates": Duration(1, "Interval of early emissions")}, ("updates",))),
+        "emit": WordOr(
+            "final", Options({"updates": Duration(1, "Interval of early emissions")}, ("updates",))
+        ),
         "sinks": Listing(
             Options(
                 {

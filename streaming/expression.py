@@ -17,7 +17,16 @@ from streaming.field_dtype import INSTANT, polars_type
 
 _RAISING = {"add", "sub", "mul", "intdiv", "mod", "neg", "abs", "cast", "round", "floor", "ceil"}
 _WIDER = {"int32": pl.Int64(), "int64": pl.Int128()}
-_TRUNCATE = {"second": "1s", "minute": "1m", "hour": "1h", "day": "1d", "week": "1w", "month": "1mo", "quarter": "1q", "year": "1y"}
+_TRUNCATE = {
+    "second": "1s",
+    "minute": "1m",
+    "hour": "1h",
+    "day": "1d",
+    "week": "1w",
+    "month": "1mo",
+    "quarter": "1q",
+    "year": "1y",
+}
 
 
 def to_polars(expression: ScalarExpression) -> pl.Expr:
@@ -73,7 +82,9 @@ def _case(node: Operation, taken: pl.Expr | None) -> pl.Expr:
     none_before: pl.Expr | None = taken
     branches: list[tuple[pl.Expr, pl.Expr]] = []
     for test, value in zip(pairs[::2], pairs[1::2], strict=True):
-        condition = _compile(test, none_before if _can_raise(test) else taken).fill_null(value=False)
+        condition = _compile(test, none_before if _can_raise(test) else taken).fill_null(
+            value=False
+        )
         inside = _both(none_before, condition)
         branches.append((condition, _compile(value, inside if _can_raise(value) else taken)))
         none_before = _both(none_before, ~condition)
@@ -94,14 +105,18 @@ def _coalesce(node: Operation, taken: pl.Expr | None) -> pl.Expr:
     return pl.coalesce(values)
 
 
-def _checked(operation: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Callable[[Operation, list[pl.Expr]], pl.Expr]:
+def _checked(
+    operation: Callable[[pl.Expr, pl.Expr], pl.Expr],
+) -> Callable[[Operation, list[pl.Expr]], pl.Expr]:
     def compile_arithmetic(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
         kind = polars_type(node.type)
         wider = _WIDER.get(node.type.base)
         if wider is not None:
             return operation(parts[0].cast(wider), parts[1].cast(wider)).cast(kind)
         if node.type.base == "decimal":
-            return operation(parts[0].cast(pl.Decimal(38, node.type.scale or 0)), parts[1]).cast(kind)
+            return operation(parts[0].cast(pl.Decimal(38, node.type.scale or 0)), parts[1]).cast(
+                kind
+            )
         return operation(parts[0], parts[1])
 
     return compile_arithmetic
@@ -135,7 +150,9 @@ def _round(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
 
 
 def _with_room(node: Operation, value: pl.Expr) -> pl.Expr:
-    return value.cast(pl.Decimal(38, node.type.scale or 0)) if node.type.base == "decimal" else value
+    return (
+        value.cast(pl.Decimal(38, node.type.scale or 0)) if node.type.base == "decimal" else value
+    )
 
 
 def _cast(node: Operation, parts: list[pl.Expr]) -> pl.Expr:

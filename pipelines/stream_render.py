@@ -1,0 +1,73 @@
+"""A stream's specification in the words of its file, every default written out."""
+
+from typing import Any
+
+from pipelines.duration import format_duration
+from pipelines.stream import EventTime, SinkSpec, StreamSpec, Window
+
+Values = dict[str, Any]
+
+
+def render_stream(spec: StreamSpec) -> Values:
+    """Write a specification as the content of a pipeline file; reading that gives the same specification."""
+    values: Values = {
+        "kind": "stream",
+        "name": spec.name,
+        "description": spec.description,
+        "owner": spec.owner,
+        "source": {"kafka": {"topic": spec.topic, "format": spec.format}, "fields": spec.fields},
+        "event_time": _event_time(spec.event_time),
+        "where": spec.where,
+        "derive": spec.derive,
+        "group_by": spec.group_by,
+        "window": _window(spec.window) if spec.window else None,
+        "aggregate": spec.aggregate,
+        "late": _late(spec) if spec.window else None,
+        "emit": _emit(spec) if spec.window else None,
+        "sinks": [_sink(sink) for sink in spec.sinks],
+        "trigger": {
+            "interval": format_duration(spec.trigger.interval_ms),
+            "max_records": spec.trigger.max_records,
+        },
+    }
+    return {name: value for name, value in values.items() if value not in (None, "", {}, [])}
+
+
+def _durations(values_ms: dict[str, int | None]) -> Values:
+    return {name: format_duration(value) for name, value in values_ms.items() if value is not None}
+
+
+def _event_time(event_time: EventTime) -> Values:
+    given = event_time.model_dump(exclude={"field"})
+    return {
+        "field": event_time.field,
+        **_durations({name.removesuffix("_ms"): given[name] for name in given}),
+    }
+
+
+def _window(window: Window) -> Values:
+    sizes: dict[str, int | None] = {window.kind: window.size_ms, "every": window.slide_ms}
+    if window.offset_ms:
+        sizes["offset"] = window.offset_ms
+    zone = {"timezone": window.timezone} if window.timezone else {}
+    return {**_durations(sizes), **zone}
+
+
+def _late(spec: StreamSpec) -> Values:
+    return {
+        "allowed": format_duration(spec.late.allowed_ms),
+        **({"to": spec.late.to} if spec.late.to else {}),
+    }
+
+
+def _emit(spec: StreamSpec) -> str | Values:
+    return (
+        "final"
+        if spec.emit_updates_ms is None
+        else {"updates": format_duration(spec.emit_updates_ms)}
+    )
+
+
+def _sink(sink: SinkSpec) -> Values:
+    ages = _durations({"retention": sink.retention_ms, "compress_after": sink.compress_after_ms})
+    return {sink.kind: {"table": sink.table, **ages}}
