@@ -1,0 +1,52 @@
+# Everything starts from nothing: each target makes or refreshes .venv first (a second call is instant).
+# Works with GNU make 3.81 and any POSIX shell. Choose an interpreter with `make demo PYTHON=python3.12`.
+
+PYTHON ?=
+SCENARIO ?=
+ARGS ?=
+BIN := .venv/bin
+FAST := tests/unit tests/workflows tests/replay tests/architecture common contracts pipelines streaming
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down test test-fast check fix bench lock setup setup-dev
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: setup ## start the embedded stack, stream two data sets, check and show the result
+	@$(BIN)/sluice demo $(ARGS)
+
+up: setup ## start the embedded stack and its workers
+	@$(BIN)/sluice up $(ARGS)
+
+down: setup ## stop the embedded stack; its data stays
+	@$(BIN)/sluice down $(ARGS)
+
+test: setup-dev ## run the whole test suite
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
+
+test-fast: setup-dev ## run the tests that need no services, under a minute
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(FAST) $(ARGS)
+
+check: setup-dev ## lint, formatting, types, layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+fix: setup-dev ## repair what ruff can repair, and format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## measure; one scenario alone with SCENARIO=name
+	@$(BIN)/python -m benchmarks $(SCENARIO) $(ARGS)
+
+lock: setup-dev ## resolve the dependencies anew for Linux and macOS, Python 3.11 to 3.13 (ARGS=--upgrade)
+	@bin/lock $(ARGS)
+
+setup: ## make .venv for running
+	@bin/setup runtime
+
+setup-dev: ## make .venv for development
+	@bin/setup dev
