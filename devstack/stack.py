@@ -1,0 +1,373 @@
+"""The stack from outside: start it, stop it, look at it. A stack is its data directory."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from pydantic import BaseModel, SecretStr
+
+from common.errors import FatalError, SluiceError, StorageFullError, UsageError
+from common.settings import Settings
+from devstack.orphan import stop_orphans
+from devstack.plan import SERVICE_NAMES, outside_addresses, without_own_addresses
+from devstack.process import find_process, is_alive, stop_processes
+from devstack.record import (
+    STACK_ID_VARIABLE,
+    ServiceRecord,
+    StackRecord,
+    read_record,
+    write_record,
+)
+from devstack.supervisor import DIGEST_VARIABLE, disk_full
+
+_SPACE_BYTES = 512 * 1024 * 1024
+_POLL_EVERY_S = 0.05
+_SETTING_OF = {
+    "temporal": "temporal.address",
+    "temporal-ui": "temporal.ui_address",
+    "kafka": "kafka.bootstrap_servers",
+    "clickhouse": "clickhouse.url",
+    "postgres": "postgres.dsn",
+    "timescaledb": "timescaledb.dsn",
+}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A change of one part while the stack starts or stops; `service` is empty for the stack as a whole."""
+
+    service: str
+    state: str
+    detail: str = ""
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class StackStartError(FatalError):
+    """The stack did not come up; its text is the cause that the supervisor recorded."""
+
+
+def embedded_addresses(data_dir: Path) -> dict[str, str]:
+    """Give the addresses of the embedded services under the names of the settings that they fill.
+
+    They stay after `down`; empty when no stack was ever started there.
+    """
+    record = read_record(data_dir)
+    if record is None:
+        return {}
+    return {
+        _SETTING_OF[name]: entry.address
+        for name, entry in record.services.items()
+        if name in _SETTING_OF and entry.address
+    }
+
+
+def with_embedded_addresses(settings: Settings) -> Settings:
+    """Fill the addresses that the settings leave open from the stack's record."""
+    sections: dict[str, dict[str, object]] = {}
+    for name, address in embedded_addresses(settings.data_dir).items():
+        section, key = name.split(".")
+        if getattr(getattr(settings, section), key) is None:
+            value = SecretStr(address) if key == "dsn" else address
+            sections.setdefault(section, {})[key] = value
+    update = {
+        section: getattr(settings, section).model_copy(update=values)
+        for section, values in sections.items()
+    }
+    return settings.model_copy(update=update)
+
+
+def up(
+    settings: Settings, *, workers: bool = True, on_progress: OnProgress | None = None
+) -> dict[str, str]:
+    """Start the stack, or what is missing of it, and wait until it is up; idempotent and safe to call at once.
+
+    Args:
+        settings: Services with an address of their own are not started.
+        workers: Whether worker processes are wanted; a stack that runs them keeps them.
+        on_progress: Called with each change while the stack starts.
+
+    Returns:
+        The addresses of the embedded services, as `embedded_addresses` gives them.
+
+    Raises:
+        StackStartError: A service did not come up; everything was stopped again.
+        UsageError: The data directory cannot be written.
+        StorageFullError: The disk has no space left.
+        KeyboardInterrupt: Passed on after a start of this call was undone.
+    """
+    tell = on_progress or (lambda _: None)
+    data_dir = settings.data_dir
+    _make_data_dir(data_dir)
+    with _exclusive(data_dir, tell):
+        record = read_record(data_dir) or _new_record(settings)
+        own = without_own_addresses(settings, record)
+        if is_alive(record.supervisor) and record.state in ("starting", "running"):
+            if workers and not record.workers:
+                _signal(record, signal.SIGUSR1)
+            if record.settings_digest != _digest(own):
+                tell(Progress("", "notice", "the settings changed since the stack started: "
+                     "`sluice down` and `sluice up` apply them"))  # fmt: skip
+            _wait_until_up(data_dir, record, workers=workers, tell=tell, supervisor=None)
+            return embedded_addresses(data_dir)
+        _clear(settings, record, tell)
+        _check_space(data_dir)
+        supervisor = _spawn_supervisor(own, record, workers=workers)
+        try:
+            _wait_until_up(data_dir, record, workers=workers, tell=tell, supervisor=supervisor)
+        except KeyboardInterrupt:
+            tell(Progress("", "stopping", "interrupted: stopping what was started"))
+            _stop_supervisor(settings, supervisor.pid, tell)
+            raise
+        return embedded_addresses(data_dir)
+
+
+def down(
+    settings: Settings, *, delete_data: bool = False, on_progress: OnProgress | None = None
+) -> int:
+    """Stop everything of the stack and wait until no process is left; idempotent.
+
+    Args:
+        settings: Their data directory is the stack.
+        delete_data: Whether to delete what the services stored as well; ports are forgotten with it.
+        on_progress: Called with each change while the stack stops.
+
+    Returns:
+        How many processes an earlier supervisor had left behind.
+    """
+    tell = on_progress or (lambda _: None)
+    data_dir = settings.data_dir
+    if not data_dir.is_dir() or read_record(data_dir) is None:
+        return 0
+    with _exclusive(data_dir, tell):
+        record = read_record(data_dir)
+        if record is None:
+            return 0
+        supervisor = find_process(record.supervisor)
+        if supervisor is not None:
+            _stop_supervisor(settings, supervisor.pid, tell)
+            record = read_record(data_dir) or record
+        count = _clear(settings, record, tell)
+        if delete_data:
+            _delete(data_dir, record)
+        return count
+
+
+def services(settings: Settings) -> dict[str, ServiceRecord]:
+    """Give every part of the stack with its present state; what runs elsewhere has the state `running` and no port."""
+    record = read_record(settings.data_dir)
+    found: dict[str, ServiceRecord] = {}
+    outside = outside_addresses(without_own_addresses(settings, record))
+    for name in SERVICE_NAMES:
+        if name in outside:
+            found[name] = ServiceRecord(address=outside[name], state="running", detail="outside")
+        elif record and name in record.services:
+            found[name] = record.services[name]
+    if record:
+        found |= {n: e for n, e in record.services.items() if n not in found and not (
+            n == "temporal-ui" and "temporal" in outside)}  # fmt: skip
+    for entry in found.values():
+        if entry.detail != "outside" and entry.state != "settled" and not is_alive(entry.process):
+            was_up = entry.pid is not None
+            entry.pid = entry.started = entry.ready_at = None
+            if was_up or not (record and is_alive(record.supervisor)):
+                entry.state = "stopped"
+    return found
+
+
+def is_running(settings: Settings) -> bool:
+    """Say whether the stack's supervisor lives and all its services were up."""
+    record = read_record(settings.data_dir)
+    return record is not None and record.state == "running" and is_alive(record.supervisor)
+
+
+def _make_data_dir(data_dir: Path) -> None:
+    try:
+        for folder in (data_dir, data_dir / "run", data_dir / "logs"):
+            folder.mkdir(parents=True, exist_ok=True)
+        probe = data_dir / "run" / ".probe"
+        probe.write_bytes(b"1")
+        probe.unlink()
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StorageFullError(disk_full(data_dir)) from error
+        raise UsageError(
+            f"data directory `{data_dir}`: expected a folder to write to, got: {error.strerror}; "
+            "correct its owner or set `data_dir` to another folder"
+        ) from error
+
+
+def _check_space(data_dir: Path) -> None:
+    free = shutil.disk_usage(data_dir).free
+    if free < _SPACE_BYTES:
+        raise StorageFullError(
+            f"data directory `{data_dir}`: expected at least {_SPACE_BYTES >> 20} MB of free space, got "
+            f"{free >> 20} MB; free some space and run `sluice up` again"
+        )
+
+
+def _new_record(settings: Settings) -> StackRecord:
+    record = StackRecord(stack_id=secrets.token_hex(8), project_dir=str(settings.project_dir))
+    write_record(settings.data_dir, record)
+    return record
+
+
+@contextlib.contextmanager
+def _exclusive(data_dir: Path, tell: OnProgress) -> Iterator[None]:
+    """Let one `up` or `down` at a time work on a stack; the kernel frees the lock of a dead one."""
+    with (data_dir / "run" / "up.lock").open("a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell(Progress("", "waiting", "another `sluice up` or `sluice down` works on this stack"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _clear(settings: Settings, record: StackRecord, tell: OnProgress) -> int:
+    """Stop what a dead supervisor left, and say so in the record."""
+    count = stop_orphans(record, lambda text: tell(Progress("", "stopping", text)))
+    record.supervisor = None
+    record.state = "stopped"
+    write_record(settings.data_dir, record)
+    return count
+
+
+def _spawn_supervisor(
+    settings: Settings, record: StackRecord, *, workers: bool
+) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, **settings_environment(settings)}
+    environment[STACK_ID_VARIABLE] = record.stack_id
+    environment[DIGEST_VARIABLE] = _digest(settings)
+    root = str(Path(__file__).resolve().parents[1])
+    paths = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+    environment["PYTHONPATH"] = os.pathsep.join([root, *(one for one in paths if one != root)])
+    command = [sys.executable, "-P", "-m", "devstack.supervisor", "--project", str(settings.project_dir)]
+    record.state, record.error, record.supervisor = "starting", None, None
+    write_record(settings.data_dir, record)
+    with (settings.data_dir / "logs" / "supervisor.log").open("ab") as log:
+        return subprocess.Popen(
+            command if workers else [*command, "--no-workers"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd=settings.project_dir,
+            start_new_session=True,
+        )
+
+
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """Write settings as environment variables; secrets in clear, for the environment of a process only."""
+    found = {
+        "SLUICE_PROJECT_DIR": str(settings.project_dir),
+        "SLUICE_DATA_DIR": str(settings.data_dir),
+    }
+    for section in type(settings).model_fields:
+        part = getattr(settings, section)
+        if isinstance(part, BaseModel):
+            for key in type(part).model_fields:
+                value = getattr(part, key)
+                if value is not None and value != type(part).model_fields[key].default:
+                    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+                    found[f"SLUICE_{section}__{key}".upper()] = text
+    return found
+
+
+def _digest(settings: Settings) -> str:
+    text = "\n".join(f"{key}={value}" for key, value in sorted(settings_environment(settings).items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _signal(record: StackRecord, number: int) -> None:
+    process = find_process(record.supervisor)
+    if process is not None:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(number)
+
+
+def _wait_until_up(
+    data_dir: Path,
+    record: StackRecord,
+    *,
+    workers: bool,
+    tell: OnProgress,
+    supervisor: "subprocess.Popen[bytes] | None",
+) -> None:
+    """Follow the record until the stack runs; every part's own time limit bounds the wait."""
+    seen: dict[str, tuple[str, str]] = {}
+    said = 0
+    while True:
+        ended = supervisor.poll() is not None if supervisor else not is_alive(record.supervisor)
+        record = read_record(data_dir) or record
+        for name, entry in record.services.items():
+            now = (entry.state, entry.detail)
+            if seen.get(name) != now and (name in seen or entry.state != "stopped"):
+                tell(Progress(name, *now))
+            seen[name] = now
+        for notice in record.notices[said:]:
+            tell(Progress("", "notice", notice))
+        said = max(said, len(record.notices))
+        if ended:
+            log = data_dir / "logs" / "supervisor.log"
+            raise StackStartError(record.error or f"supervisor: expected it to start the stack, got its end; see `{log}`")
+        if record.state == "running" and (not workers or _workers_settled(record)):
+            return
+        time.sleep(_POLL_EVERY_S)
+
+
+def _workers_settled(record: StackRecord) -> bool:
+    """Say whether each worker is ready, or has failed and is being started again."""
+    if not record.workers:
+        return False
+    states = [entry.state for name, entry in record.services.items() if name.startswith("worker-")]
+    return all(state not in ("stopped", "preparing", "starting") for state in states)
+
+
+def _stop_supervisor(settings: Settings, pid: int, tell: OnProgress) -> None:
+    """Ask the supervisor to stop everything, following its record; kill it when it takes too long."""
+    try:
+        process = psutil.Process(pid)
+        process.terminate()
+    except psutil.Error:
+        return
+    deadline = time.monotonic() + settings.worker.graceful_stop_s + 60
+    seen: dict[str, str] = {}
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        record = read_record(settings.data_dir)
+        for name, entry in (record.services if record else {}).items():
+            if entry.state == "stopped" and seen.get(name, "stopped") != "stopped":
+                tell(Progress(name, "stopped"))
+            seen[name] = entry.state
+        if time.monotonic() > deadline:
+            stop_processes([process], timeout_s=0.0)
+        with contextlib.suppress(psutil.TimeoutExpired, psutil.Error):
+            process.wait(timeout=_POLL_EVERY_S)
+
+
+def _delete(data_dir: Path, record: StackRecord) -> None:
+    """Delete what this stack stored, by the names it gave; nothing else in the folder is touched."""
+    if record.postgres_home:
+        shutil.rmtree(record.postgres_home, ignore_errors=True)
+    for name in ("kafka", "temporal", "clickhouse", "timescaledb", "postgres", "logs"):
+        shutil.rmtree(data_dir / name, ignore_errors=True)
+    (data_dir / "stack.json").unlink(missing_ok=True)
+
+
+__all__ = [
+    "Progress", "SluiceError", "StackStartError", "down", "embedded_addresses", "is_running", "services",
+    "settings_environment", "up", "with_embedded_addresses",
+]  # fmt: skip

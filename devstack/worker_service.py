@@ -1,0 +1,46 @@
+"""The worker processes of a stack: one for the workflows of streams, one per core for the heavy work."""
+
+import os
+import sys
+from pathlib import Path
+
+from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE
+from common.settings import Settings
+from devstack.probe import probe_ready_file
+from devstack.service import Report, Service
+
+
+def processor_count() -> int:
+    """Count the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def worker_services(settings: Settings) -> list[Service]:
+    """Describe the workers; they read their settings from the environment and the stack's record."""
+    count = settings.worker.processes or processor_count()
+    compute = [_worker(settings, f"worker-{n}", STREAM_COMPUTE_QUEUE) for n in range(1, count + 1)]
+    return [_worker(settings, "worker-stream", STREAM_QUEUE), *compute]
+
+
+def _worker(settings: Settings, name: str, queue: str) -> Service:
+    ready_file = settings.data_dir / "run" / f"{name}.ready"
+
+    async def prepare(_report: Report) -> None:
+        ready_file.unlink(missing_ok=True)
+
+    async def probe(started: float) -> str | None:
+        return probe_ready_file(ready_file, started)
+
+    return Service(
+        name,
+        lambda: [sys.executable, "-P", "-m", "workers", "--queues", queue, "--name", name],
+        probe,
+        prepare,
+        environment={**os.environ, "POLARS_MAX_THREADS": "1"},
+        working_dir=settings.project_dir,
+        start_timeout_s=60,
+        stop_timeout_s=settings.worker.graceful_stop_s + 5,
+        is_worker=True,
+    )
