@@ -48,7 +48,7 @@ _CASTS: dict[str, frozenset[str]] = {
     "int32": frozenset(NUMBERS | {"string"}),
     "int64": frozenset(NUMBERS | {"string"}),
     "decimal": frozenset(EXACT | {"float64", "string"}),
-    "float64": frozenset({"float64"}),
+    "float64": frozenset({"float64", "int32", "int64", "decimal"}),
     "bool": frozenset({"string", "int32", "int64", "bool"}),
     "date": frozenset({"timestamp", "string", "date"}),
     "timestamp": frozenset({"date", "timestamp"}),

@@ -7,6 +7,7 @@ where they are not taken, so `case when x < 1000 then x * x end` does not fail o
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from functools import reduce
 
 import polars as pl
@@ -53,8 +54,18 @@ def _compile(node: Operation, taken: pl.Expr | None) -> pl.Expr:
         return _case(node, taken)
     if node.name == "coalesce":
         return _coalesce(node, taken)
+    if node.name in {"and", "or"} and _can_raise(node.arguments[1]):
+        return _guarded(node, taken)
     parts = [_compile(part, taken) for part in node.arguments]
     return _COMPILERS[node.name](node, parts)
+
+
+def _guarded(node: Operation, taken: pl.Expr | None) -> pl.Expr:
+    """Compile `and` and `or` so that the right side is computed only where the left does not decide."""
+    left = _compile(node.arguments[0], taken)
+    open_rows = left.fill_null(value=True) if node.name == "and" else ~left.fill_null(value=False)
+    right = _compile(node.arguments[1], _both(taken, open_rows))
+    return left & right if node.name == "and" else left | right
 
 
 def _literal(node: Operation, taken: pl.Expr | None) -> pl.Expr:
@@ -114,12 +125,19 @@ def _checked(
         if wider is not None:
             return operation(parts[0].cast(wider), parts[1].cast(wider)).cast(kind)
         if node.type.base == "decimal":
-            return operation(parts[0].cast(pl.Decimal(38, node.type.scale or 0)), parts[1]).cast(
-                kind
-            )
+            left = pl.when(parts[1].is_not_null()).then(parts[0])
+            return operation(left.cast(pl.Decimal(38, node.type.scale or 0)), parts[1]).cast(kind)
         return operation(parts[0], parts[1])
 
     return compile_arithmetic
+
+
+def _divide(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
+    divisor = parts[1]
+    if not node.arguments[1].columns:
+        # polars multiplies by the reciprocal of a scalar, which rounds twice: make the divisor a column
+        divisor = pl.when(parts[0].is_not_null()).then(divisor)
+    return parts[0] / divisor
 
 
 def _whole_division(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
@@ -165,7 +183,16 @@ def _cast(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
         return pl.when(value).then(pl.lit("true")).when(~value).then(pl.lit("false"))
     if source.type.base == "float64" and node.type.base in {"int32", "int64"}:
         value = value.round(0, mode="half_to_even")
+    if source.type.base == "float64" and node.type.base == "decimal":
+        return _float_to_decimal(value, node.type.scale or 0).cast(kind)
     return value.cast(kind)
+
+
+def _float_to_decimal(value: pl.Expr, scale: int) -> pl.Expr:
+    """Round half away from zero after scaling, as DuckDB does; polars rounds half to even."""
+    whole = (value * 10.0**scale).round(0, mode="half_away_from_zero").cast(pl.Int128)
+    unit = pl.lit(Decimal(1).scaleb(-scale), dtype=pl.Decimal(38, scale))
+    return whole.cast(pl.Decimal(38, 0)) * unit
 
 
 def _in(_node: Operation, parts: list[pl.Expr]) -> pl.Expr:
@@ -185,6 +212,13 @@ def _substring(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
     return parts[0].str.slice(bounds[0] - 1, bounds[1])
 
 
+def _simple_case(text: pl.Expr, *pairs: str) -> pl.Expr:
+    """Replace the letters whose case polars changes by context or into two, as DuckDB does one by one."""
+    for letter, other in zip(pairs[::2], pairs[1::2], strict=True):
+        text = text.str.replace_all(letter, other, literal=True)
+    return text
+
+
 def _extract(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
     part: pl.Expr = getattr(parts[0].dt, str(node.constant))()
     return part.cast(pl.Int64)
@@ -195,7 +229,7 @@ _COMPILERS: dict[str, Callable[[Operation, list[pl.Expr]], pl.Expr]] = {
     "add": _checked(lambda left, right: left + right),
     "sub": _checked(lambda left, right: left - right),
     "mul": _checked(lambda left, right: left * right),
-    "div": lambda _, parts: parts[0] / parts[1],
+    "div": _divide,
     "intdiv": _whole_division,
     "mod": _whole_division,
     "neg": _sign,
@@ -219,8 +253,8 @@ _COMPILERS: dict[str, Callable[[Operation, list[pl.Expr]], pl.Expr]] = {
     "not": lambda _, parts: ~parts[0],
     "concat": lambda _, parts: reduce(lambda left, right: left + right, parts),
     "concat_skip_null": lambda _, parts: pl.concat_str([part.fill_null("") for part in parts]),
-    "lower": lambda _, parts: parts[0].str.to_lowercase(),
-    "upper": lambda _, parts: parts[0].str.to_uppercase(),
+    "lower": lambda _, parts: _simple_case(parts[0], "İ", "i", "Σ", "σ").str.to_lowercase(),
+    "upper": lambda _, parts: _simple_case(parts[0], "ß", "ẞ").str.to_uppercase(),
     "length": lambda _, parts: parts[0].str.len_chars().cast(pl.Int64),
     "substring": _substring,
     "trim": lambda _, parts: parts[0].str.strip_chars(" "),
