@@ -128,9 +128,7 @@ class KafkaLog:
                 before = cursor.position
                 section = cursor.take(fetched)
                 if cursor.position > before:
-                    density.learn(
-                        cursor.position - before, section.size_bytes, section.batch_count
-                    )
+                    density.learn(cursor.position - before, section.size_bytes, section.batch_count)
                     patience = time.monotonic() + NO_DATA_PATIENCE_S
                 elif time.monotonic() > patience:
                     raise self._cluster.unavailable(
@@ -176,7 +174,9 @@ class KafkaLog:
         raise_for_code(response.error_code, where)
         for _, partitions, _ in response.topics:
             for row in partitions:
-                await self._check_fetch(row[1], where, span.topic, topic_id, span.partition, position)
+                await self._check_fetch(
+                    row[1], where, span.topic, topic_id, span.partition, position
+                )
                 return Fetched(
                     records=row[7],
                     aborted=[(producer, first) for producer, first, _ in row[5] or []],

@@ -126,5 +126,3 @@ class KafkaAdmin:
 
 def _is_led(meta: TopicMetadata) -> bool:
     return bool(meta.leaders) and all(leader.node >= 0 for leader in meta.leaders.values())
-
-

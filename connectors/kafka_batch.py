@@ -97,9 +97,9 @@ def scan_batches(buffer: Any, table: Any) -> Any:
         table[row, BASE_OFFSET] = _int64(buffer, position)
         if end - position <= 16:
             return BAD_LENGTH, row
-        if buffer[position + 16] != 2:
+        if buffer[position + 16] < 2:
             return OLD_FORMAT, row
-        if end - position < HEADER_BYTES:
+        if end - position < HEADER_BYTES or buffer[position + 16] > 2:
             return BAD_LENGTH, row
         if crc32c(buffer, position + 21, end) != uint64(_int32(buffer, position + 17)) & uint64(
             0xFFFFFFFF
@@ -204,3 +204,13 @@ def scan(buffer: Bytes) -> tuple[Int64s, int, int]:
     table = np.zeros((count, BATCH_COLUMNS), np.int64)
     status, rows = scan_batches(buffer, table)
     return table, int(status), int(rows)
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them from the cache; seconds the first time on a machine."""
+    buffer = np.zeros(HEADER_BYTES, np.uint8)
+    buffer.flags.writeable = False
+    scan(buffer)
+    places, sizes = np.empty(0, np.int64), np.empty(0, np.int32)
+    spans = np.zeros((1, 6), np.int64)
+    find_records(buffer, spans, 0, 1, places, places, places, sizes, places, sizes)

@@ -106,7 +106,9 @@ def damaged(where: str, what: str) -> RetryableError:
     )
 
 
-def _visible(table: Int64s, aborted: list[tuple[int, int]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _visible(
+    table: Int64s, aborted: list[tuple[int, int]]
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Mark the batches whose records a committed reader sees, as the Java consumer decides it."""
     attributes = table[:, ATTRIBUTES]
     visible: np.ndarray[tuple[int], np.dtype[np.bool_]] = (attributes & CONTROL) == 0
@@ -176,6 +178,9 @@ class Section:
                 ends = np.cumsum([len(section) for section in sections], dtype=np.int64)
                 starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
                 joined = np.concatenate(sections)
+                joined.flags.writeable = (
+                    False  # as a fetched buffer, for which the kernel is compiled
+                )
                 yield from self._block(joined, run[first : row + 1], starts, ends)
                 sections, first, size = [], row + 1, 0
 

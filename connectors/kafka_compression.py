@@ -50,5 +50,7 @@ def decompress(codec: int, section: memoryview) -> npt.NDArray[np.uint8]:
 
 
 def compress_lz4(section: memoryview) -> bytes:
-    """Compress one record section as an lz4 frame."""
-    return bytes(cramjam.lz4.compress(section))
+    """Compress one record section as an lz4 frame of independent blocks; brokers refuse linked ones."""
+    compressor = cramjam.lz4.Compressor(level=1, content_checksum=False, block_linked=False)
+    compressor.compress(bytes(section))
+    return bytes(compressor.finish())

@@ -90,3 +90,10 @@ def crc32c_by_instruction(buffer: Any, start: int, end: int) -> Any:
 
 
 crc32c = crc32c_by_instruction if has_instruction() else crc32c_by_table
+
+
+def warm_up() -> None:
+    """Compile the kernel, or load it from the cache; seconds the first time on a machine."""
+    buffer = np.zeros(9, np.uint8)
+    buffer.flags.writeable = False
+    crc32c(buffer, 0, len(buffer))

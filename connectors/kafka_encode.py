@@ -133,16 +133,33 @@ def encode_batch(
     Returns:
         (the batch, count of its records).
     """
-    count, bound = count_fitting(block.value_size, block.key_size, first, batch_bytes)
+    value_size, key_size = _column(block.value_size, np.int32), _column(block.key_size, np.int32)
+    timestamp = _column(block.timestamp_ms, np.int64)
+    count, bound = count_fitting(value_size, key_size, first, batch_bytes)
     target = np.empty(bound + HEADER_BYTES, np.uint8)
     end = write_records(
-        target, HEADER_BYTES, first, count, block.buffer, block.timestamp_ms,
-        block.value_start, block.value_size, block.key_start, block.key_size,
+        target, HEADER_BYTES, first, count, _column(block.buffer, np.uint8), timestamp,
+        _column(block.value_start, np.int64), value_size,
+        _column(block.key_start, np.int64), key_size,
     )  # fmt: skip
     if codec == LZ4:
         packed = np.frombuffer(compress_lz4(memoryview(target[HEADER_BYTES:end])), np.uint8)
         target = np.concatenate([target[:HEADER_BYTES], packed])
         end = len(target)
-    times = block.timestamp_ms[first : first + count]
+    times = timestamp[first : first + count]
     write_header(target, end, codec, count, int(times[0]), int(times.max()))
     return target[:end], count
+
+
+def _column(values: npt.NDArray[Any], dtype: type[np.generic]) -> npt.NDArray[Any]:
+    """View a column in the one form that the kernels are compiled for: contiguous and read-only."""
+    column = np.ascontiguousarray(values, dtype).view()
+    column.flags.writeable = False
+    return column
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them from the cache; seconds the first time on a machine."""
+    places, sizes = np.zeros(1, np.int64), np.zeros(1, np.int32)
+    buffer = np.zeros(1, np.uint8)
+    encode_batch(RecordBlock("", 0, buffer, places, places, places, sizes, places, sizes), 0, 1)

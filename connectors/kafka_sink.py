@@ -1,0 +1,167 @@
+"""A topic written exactly once: records and their sequence number commit in one Kafka transaction."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import errors as kafka_errors
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.coordination import FindCoordinatorRequest
+
+from common.errors import FatalError, RetryableError
+from common.settings import KafkaSettings
+from connectors.kafka_admin import KafkaAdmin
+from connectors.kafka_cluster import KafkaCluster, TransientBrokerError, raise_for_code
+
+GROUP_COORDINATOR = 0
+TRANSACTION_TIMEOUT_MS = 60_000
+WRITE_TIMEOUT_S = 60.0
+CLOSE_TIMEOUT_S = 5.0
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+"""Limit of a record in a topic that the sink makes: a dead letter is larger than the record it holds."""
+
+SinkRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+
+
+class TransactionalRecordSink:
+    """Appends to topics, each sequence of a writer once, whatever is killed or repeated.
+
+    The sequence is committed as the offset of partition 0 of the target, in the group named like the writer, by the
+    transaction that holds the records. A new attempt first takes over the writer's transactional id: that fences the old
+    one and ends its transaction either way, so the sequence read afterwards is the truth. Readers need read_committed.
+    """
+
+    def __init__(self, settings: KafkaSettings, *, new_topic_partitions: int = 1) -> None:
+        """Set up; nothing is connected yet.
+
+        Args:
+            settings: Where the cluster is.
+            new_topic_partitions: Partitions of a target that does not exist.
+        """
+        self._cluster = KafkaCluster(settings, "sluice-sink")
+        self._admin = KafkaAdmin(settings, "sluice-sink")
+        self._new_topic_partitions = new_topic_partitions
+        self._known: set[str] = set()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._admin.close()
+        await self._cluster.close()
+
+    async def write_once(
+        self, writer: str, topic: str, sequence: int, records: list[SinkRecord]
+    ) -> None:
+        """Append (key, value, headers) records in one transaction unless `writer` already wrote `sequence`.
+
+        An empty list commits the sequence alone. Records with the same key keep their order.
+
+        Raises:
+            RetryableError: When another attempt of the same writer took over meanwhile; nothing was written.
+            ServiceUnavailableError: When the cluster does not answer; a retry finds out what was written.
+            FatalError: When a record is too large for the target, or writing is not allowed.
+        """
+        if topic not in self._known:
+            limit = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
+            await self._admin.create_topic(topic, self._new_topic_partitions, config=limit)
+            self._known.add(topic)
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_S), self._take_over(writer) as producer:
+                written = await self.committed_sequence(writer, topic)
+                if written is None or written < sequence:
+                    await _write(producer, writer, topic, sequence, records)
+        except (kafka_errors.ProducerFenced, kafka_errors.InvalidProducerEpoch) as error:
+            raise RetryableError(
+                f"writer `{writer}` of topic `{topic}`: expected to be the only one, got fenced by a "
+                f"newer attempt while writing sequence {sequence}; nothing was written, a retry finds out"
+            ) from error
+        except kafka_errors.UnknownTopicOrPartitionError as error:
+            self._known.discard(topic)
+            raise self._cluster.unavailable(f"topic `{topic}` is gone, it is made anew") from error
+        except (
+            kafka_errors.MessageSizeTooLargeError,
+            kafka_errors.RecordListTooLargeError,
+        ) as error:
+            raise FatalError(
+                f"topic `{topic}`: expected records within its `max.message.bytes`, got a larger one in "
+                f"sequence {sequence}; raise the limit of the topic"
+            ) from error
+        except (kafka_errors.KafkaError, OSError, TimeoutError) as error:
+            raise self._cluster.unavailable(str(error) or type(error).__name__) from error
+
+    async def committed_sequence(self, writer: str, topic: str) -> int | None:
+        """Read the last sequence that `writer` committed to `topic`; None when there is none."""
+
+        async def attempt() -> int | None:
+            found = await self._cluster.request(
+                None, FindCoordinatorRequest(writer, GROUP_COORDINATOR)
+            )
+            raise_for_code(found.error_code, f"coordinator of group `{writer}`")
+            await self._cluster.topics([])
+            response = await self._cluster.request(
+                found.coordinator_id, OffsetFetchRequest(writer, [(topic, [0])])
+            )
+            where = f"sequence of writer `{writer}`"
+            raise_for_code(response.error_code, where)
+            for _, rows in response.topics:
+                for _, offset, _, code in rows:
+                    raise_for_code(code, where)
+                    return int(offset) if offset >= 0 else None
+            raise TransientBrokerError(f"{where}: the response is without the topic")
+
+        return await self._cluster.retrying(attempt)
+
+    @asynccontextmanager
+    async def _take_over(self, writer: str) -> AsyncIterator[AIOKafkaProducer]:
+        """Become the writer: fence all others and end the transaction that one of them left."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._cluster.address,
+            client_id="sluice-sink",
+            transactional_id=writer,
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            max_request_size=MAX_REQUEST_BYTES,
+            **self._cluster.security,
+        )
+        try:
+            await producer.start()
+            yield producer
+        finally:
+            await _stop(producer)
+
+
+async def _write(
+    producer: AIOKafkaProducer, writer: str, topic: str, sequence: int, records: list[SinkRecord]
+) -> None:
+    """Commit records and sequence in one transaction; after an error, abort it as far as that is possible."""
+    await producer.begin_transaction()
+    try:
+        acknowledged = []
+        for key, value, headers in records:
+            future = await producer.send(topic, value=value, key=key, headers=headers)
+            future.add_done_callback(_retrieve)
+            acknowledged.append(future)
+        await producer.send_offsets_to_transaction({TopicPartition(topic, 0): sequence}, writer)
+        await asyncio.gather(*acknowledged)
+        await producer.commit_transaction()
+    except BaseException:
+        # A fenced producer asserts that it is past aborting; otherwise the next attempt or the timeout aborts.
+        with suppress(kafka_errors.KafkaError, AssertionError, OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await producer.abort_transaction()
+        raise
+
+
+def _retrieve(acknowledged: asyncio.Future[object]) -> None:
+    """Look at a result, so that one which nobody awaits after another error is not logged."""
+    if not acknowledged.cancelled():
+        acknowledged.exception()
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    """Stop a producer that may have failed: what it reports then was reported already."""
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await producer.stop()
+    except (kafka_errors.KafkaError, OSError, TimeoutError):
+        await producer.client.close()
