@@ -75,8 +75,9 @@ def finish(plan: StreamPlan, merged: pl.DataFrame) -> pl.DataFrame:
     Raises:
         ContractViolationError: An integer sum does not fit 64 bits.
     """
-    start = pl.from_epoch(pl.col(PANE), "ms").dt.replace_time_zone("UTC")
-    end = pl.from_epoch(pl.col(PANE) + plan.windowing.size_ms, "ms").dt.replace_time_zone("UTC")
+    instant = pl.Datetime("ms", "UTC")
+    start = pl.col(PANE).cast(instant)
+    end = (pl.col(PANE) + plan.windowing.size_ms).cast(instant)
     columns = merged.select(start.alias(WINDOW_START), end.alias(WINDOW_END), *plan.key_names)
     outputs = [aggregate.finish(merged) for aggregate in plan.aggregates]
     return columns.with_columns(

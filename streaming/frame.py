@@ -14,4 +14,4 @@ def to_bytes(frame: pl.DataFrame) -> bytes:
 
 def from_bytes(content: bytes) -> pl.DataFrame:
     """Decode a frame."""
-    return pl.read_ipc(content, memory_map=False, rechunk=False)
+    return pl.read_ipc(content)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from contracts.field_type import FieldType, parse_field_type
+from contracts.field_type import FieldType
+from contracts.field_type_parse import parse_field_type
 from pipelines.expression import parse_aggregate, parse_scalar
 from pipelines.stream import StreamSpec, Window
 from streaming.aggregate import Aggregate

@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, is_cancelled_exception
@@ -25,7 +25,7 @@ from activities.stream_io import (
 )
 from common.errors import FatalError, non_retryable_types
 from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE
-from common.payloads import Model
+from common.payloads import Model, Ref
 from pipelines.stream import SinkSpec
 from streaming.merge_step import combine_inline
 from streaming.plan import compile_stream
@@ -49,9 +49,9 @@ from streaming.watermark import add_partitions, advance, forget_observations, id
 from workflows import policies
 from workflows.stream_input import STREAM_WORKFLOW, StreamInput
 
+P = ParamSpec("P")
 R = TypeVar("R", bound=Model)
 
-HISTORY_EVENTS = 8_000
 HISTORY_BYTES = 8_000_000
 POLL_MS = 20_000
 GARBAGE_BATCH = 64
@@ -149,11 +149,11 @@ class StreamWorkflow:
         ends = {n: p.end for n, p in state.partitions.items()}
         observe_ends(state, self._task.spec.event_time, ends, self._now(), self._now())
         for task in state.planned:
-            self._spawn(self._aggregate([task]))
+            self._spawn(self._aggregate, [task])
         for sink in self._task.spec.sinks:
-            self._spawn(self._pump_sink(sink))
-        self._spawn(self._pump_dead_letters())
-        self._spawn(self._watch())
+            self._spawn(self._pump_sink, sink)
+        self._spawn(self._pump_dead_letters)
+        self._spawn(self._watch)
 
     async def _loop(self, state: StreamState) -> None:
         spec, size_ms = self._task.spec, self._plan.windowing.size_ms
@@ -166,7 +166,7 @@ class StreamWorkflow:
                 draining = state.mode == "draining"
                 if combine := next_combine(state, spec, size_ms, draining=draining):
                     self._combining = True
-                    self._spawn(self._combine(combine))
+                    self._spawn(self._combine, combine)
             if state.mode == "stopping" or self._finished(state):
                 return
             wake_ms = None
@@ -174,7 +174,7 @@ class StreamWorkflow:
                 plan = plan_ranges(state, spec, self._limits, self._now())
                 wake_ms = plan.wake_ms
                 for batch in plan.batches:
-                    self._spawn(self._aggregate(batch))
+                    self._spawn(self._aggregate, batch)
             self._collect_garbage(state)
             if self._history_is_long():
                 await self._continue_as_new(state)
@@ -207,15 +207,17 @@ class StreamWorkflow:
     def _now(self) -> int:
         return workflow.time_ns() // 1_000_000
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(self._guard(work))
+    def _spawn(self, work: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> None:
+        task = asyncio.create_task(self._guard(work, *args, **kwargs))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guard(
+        self, work: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
         """Let the loop raise what went wrong beside it; cancelled work is no failure, it is pinned and done again."""
         try:
-            await work
+            await work(*args, **kwargs)
         except asyncio.CancelledError:
             return
         except Exception as error:  # noqa: BLE001 - handed to the loop, which raises it
@@ -340,9 +342,9 @@ class StreamWorkflow:
         if len(state.garbage) < GARBAGE_BATCH or "release" in self._trouble:
             return
         refs, state.garbage = state.garbage, []
-        self._spawn(self._release(refs))
+        self._spawn(self._release, refs)
 
-    async def _release(self, refs: list[Any]) -> None:
+    async def _release(self, refs: list[Ref]) -> None:
         work = ReleaseInput(refs=refs)
         await self._insist("release", "stream.release", work, Done, policies.BOOKKEEPING)
 
@@ -432,7 +434,7 @@ class StreamWorkflow:
     def _history_is_long(self) -> bool:
         info = workflow.info()
         events, size = info.get_current_history_length(), info.get_current_history_size()
-        return events > HISTORY_EVENTS or size > HISTORY_BYTES
+        return events > self._task.history_events or size > HISTORY_BYTES
 
     async def _end(self, state: StreamState) -> StreamResult:
         forget_planned(state)

@@ -17,6 +17,7 @@ class StreamInput(Model):
         fresh: Begin a new epoch at `begin` even when a saved state exists; without saved state a new epoch begins anyway.
         begin: Where a new epoch starts to read.
         until: Where this run ends; None runs until it is told to end.
+        history_events: Length of history after which the workflow continues as a new run.
         carried: State of the previous run of a chain; set by continue-as-new only.
     """
 
@@ -24,4 +25,5 @@ class StreamInput(Model):
     fresh: bool = False
     begin: StreamFrom = StreamFrom()
     until: StreamUntil | None = None
+    history_events: int = 8_000
     carried: str | None = None

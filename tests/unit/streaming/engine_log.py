@@ -1,0 +1,221 @@
+"""A log of decoded events in memory, the engine run over it step by step, and a brute-force answer."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import polars as pl
+
+from pipelines.stream import EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
+from streaming.combine import KEY, WINDOW_START
+from streaming.frame import from_bytes, to_bytes
+from streaming.ledger import Ledger
+from streaming.merge_step import combine_inline
+from streaming.partial import aggregate_events
+from streaming.plan import compile_stream
+from streaming.planner import Limits, plan_ranges
+from streaming.progress import (
+    CombineTask,
+    RangeResult,
+    merge_next,
+    next_combine,
+    take_combined,
+    take_flushed,
+)
+from streaming.segment import Blob, Segment
+from streaming.combine import pane_span
+from streaming.state import PartitionState, RangeTask, SinkCursor, StreamState, decode_state
+from streaming.watermark import observe_ends
+
+SIZE_MS = 1_000
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event: time in milliseconds, key, amount in cents, customer."""
+
+    event_ms: int
+    category: str | None
+    cents: int
+    customer: int
+
+
+Log = dict[int, list[Event]]
+
+
+def make_spec(disorder_ms: int, max_records: int, allowed_ms: int = 0) -> StreamSpec:
+    """Make the specification of a stream of one-second windows by category."""
+    return StreamSpec(
+        name="model",
+        topic="events",
+        fields={
+            "at": "timestamp_ms", "category": "string?", "amount": "decimal(12,2)", "customer": "int64",
+        },
+        event_time=EventTime(field="at", out_of_orderness_ms=disorder_ms, idle_timeout_ms=10_000),
+        group_by=["category"],
+        window=Window(kind="tumbling", size_ms=SIZE_MS),
+        late=Late(allowed_ms=allowed_ms),
+        aggregate={
+            "n": "count(*)",
+            "total": "sum(amount)",
+            "mean": "avg(amount)",
+            "low": "min(amount)",
+            "high": "max(amount)",
+            "customers": "count(distinct customer)",
+        },
+        sinks=[SinkSpec(kind="clickhouse", table="t")],
+        trigger=Trigger(interval_ms=0, max_records=max_records),
+    )  # fmt: skip
+
+
+def to_frame(events: list[Event]) -> pl.DataFrame:
+    """Give events as the decoder would."""
+    return pl.DataFrame(
+        {
+            "at": [e.event_ms for e in events],
+            "category": [e.category for e in events],
+            "amount": [Decimal(e.cents) / 100 for e in events],
+            "customer": [e.customer for e in events],
+        },
+        schema={
+            "at": pl.Int64, "category": pl.String, "amount": pl.Decimal(12, 2), "customer": pl.Int64,
+        },
+    ).with_columns(pl.col("at").cast(pl.Datetime("ms", "UTC")))  # fmt: skip
+
+
+def brute_force(log: Log) -> dict[tuple[int, str], tuple[object, ...]]:
+    """Compute every window's row in plain Python."""
+    groups: dict[tuple[int, str], list[Event]] = defaultdict(list)
+    for events in log.values():
+        for event in events:
+            key = r"\N" if event.category is None else event.category
+            groups[event.event_ms // SIZE_MS * SIZE_MS, key].append(event)
+    rows = {}
+    for name, events in groups.items():
+        cents = [Decimal(e.cents) for e in events]
+        total = sum(cents) / 100
+        rows[name] = (
+            len(events), total, min(cents) / 100, max(cents) / 100, len({e.customer for e in events}),
+        )  # fmt: skip
+    return rows
+
+
+@dataclass
+class Engine:
+    """The stream engine without Temporal: what the workflow does, one step at a time.
+
+    Attributes:
+        view: What a reader of the sink sees: highest version per window and key.
+        flying: Ranges handed out and not yet returned.
+    """
+
+    spec: StreamSpec
+    log: Log
+    state: StreamState
+    now_ms: int = 0
+    view: dict[tuple[int, str], tuple[int, tuple[object, ...]]] = field(default_factory=dict)
+    flying: list[RangeTask] = field(default_factory=list)
+    results: dict[tuple[int, int], RangeResult] = field(default_factory=dict)
+    combining: CombineTask | None = None
+
+    @classmethod
+    def start(cls, spec: StreamSpec, log: Log) -> "Engine":
+        """Open a bounded run over the whole log."""
+        partitions = {
+            n: PartitionState(cursor=0, planned=0, end=len(events), until=len(events))
+            for n, events in log.items()
+        }
+        state = StreamState(
+            pipeline=spec.name, spec_hash=spec.result_hash(), epoch=1, topic=spec.topic, topic_id="t",
+            partitions=partitions, sinks=[SinkCursor(name="s")],
+        )  # fmt: skip
+        return cls(spec, log, state)
+
+    def plan(self) -> None:
+        """Hand out ranges."""
+        for batch in plan_ranges(self.state, self.spec, Limits(), self.now_ms).batches:
+            self.flying.extend(batch)
+
+    def run_range(self, index: int) -> None:
+        """Finish one of the ranges in flight, whichever."""
+        if not self.flying:
+            return
+        task = self.flying.pop(index % len(self.flying))
+        span = task.span
+        events = self.log[span.partition][span.start : span.stop]
+        partial = aggregate_events(compile_stream(self.spec), to_frame(events), task.watermark_ms)
+        segment = None
+        if not partial.frame.is_empty():
+            content = to_bytes(partial.frame)
+            blob = Blob(row_count=partial.frame.height, size_bytes=len(content), inline=content)
+            first, last, fresh = pane_span(partial.frame)
+            assert first is not None
+            assert last is not None
+            segment = Segment(blob=blob, first_pane_ms=first, last_pane_ms=last, first_fresh_ms=fresh)
+        self.results[span.partition, span.start] = RangeResult(
+            span=span,
+            epoch=1,
+            ledger=partial.ledger.plus(Ledger(consumed=len(events))),
+            max_event_ms=partial.max_event_ms,
+            segment=segment,
+            ends={n: len(events) for n, events in self.log.items()},
+        )
+
+    def merge(self) -> None:
+        """Merge what has its turn."""
+        ends = {n: len(events) for n, events in self.log.items()}
+        observe_ends(self.state, self.spec.event_time, ends, self.now_ms, self.now_ms)
+        merge_next(self.state, self.spec, self.results, self.now_ms)
+
+    def begin_combine(self) -> None:
+        """Decide on a combine unless one is under way."""
+        if self.combining is None:
+            self.combining = next_combine(self.state, self.spec, SIZE_MS)
+
+    def end_combine(self) -> None:
+        """Take the result of a combine and write its rows."""
+        if self.combining is None:
+            return
+        result = combine_inline(compile_stream(self.spec), self.combining)
+        take_combined(self.state, self.combining, result)
+        self.combining = None
+        for flush in list(self.state.flushes):
+            self._write(flush.flush_seq, flush.rows)
+            take_flushed(self.state, "s", flush.flush_seq)
+
+    def _write(self, version: int, rows: Blob) -> None:
+        seen = set()
+        for row in from_bytes(rows.inline or b"").iter_rows(named=True):
+            start_ms = int(row[WINDOW_START].timestamp() * 1000)
+            name = (start_ms, row[KEY])
+            assert name not in seen, "a flush holds each identity once"
+            seen.add(name)
+            values = (row["n"], row["total"], row["low"], row["high"], row["customers"])
+            if name not in self.view or self.view[name][0] <= version:
+                self.view[name] = (version, values)
+
+    def crash(self) -> None:
+        """Lose everything but the state, as a worker does; what was planned is done again from its pinned input."""
+        self.state = decode_state(self.state.encode())
+        self.flying = list(self.state.planned)
+        self.results = {}
+        self.combining = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether all is read, merged and emitted."""
+        merged = all(p.finished for p in self.state.partitions.values())
+        return merged and all(s.first_fresh_ms is None for s in self.state.segments)
+
+    def finish(self) -> None:
+        """Run to the end."""
+        while not self.finished:
+            self.plan()
+            self.run_range(0)
+            self.merge()
+            self.begin_combine()
+            self.end_combine()
+
+    def rows(self) -> dict[tuple[int, str], tuple[object, ...]]:
+        """Give the final view."""
+        return {name: values for name, (_, values) in self.view.items()}

@@ -1,0 +1,102 @@
+"""The engine against brute force, with crashes, odd cuts and any order of completion."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.streaming.engine_log import Engine, Event, Log, brute_force, make_spec
+
+STEPS = ("plan", "range", "merge", "begin_combine", "end_combine", "crash")
+
+
+@st.composite
+def logs(draw: st.DrawFn, disorder_ms: int) -> Log:
+    """Draw a log whose partitions are each disordered by at most `disorder_ms`."""
+    log: Log = {}
+    for partition in range(draw(st.integers(1, 3))):
+        base_ms = draw(st.integers(-5_000, 5_000))
+        events = []
+        for _ in range(draw(st.integers(0, 30))):
+            base_ms += draw(st.integers(0, 700))
+            events.append(
+                Event(
+                    base_ms - draw(st.integers(0, disorder_ms)),
+                    draw(st.sampled_from(["a", "b", None, r"\N"])),
+                    draw(st.integers(-(10**9), 10**9)),
+                    draw(st.integers(0, 5)),
+                )
+            )
+        log[partition] = events
+    return log
+
+
+def canonical(log: Log) -> Log:
+    """Escape keys as the engine does, so that the text `\\N` and null stay two keys."""
+    return {
+        n: [Event(e.event_ms, e.category.replace("\\", "\\\\") if e.category else None, e.cents, e.customer) for e in events]
+        for n, events in log.items()
+    }  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    log=logs(disorder_ms=800),
+    max_records=st.sampled_from([1, 3, 7, 1000]),
+    steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9)), max_size=60),
+)
+def test_engine_gives_the_brute_force_rows_whatever_the_cuts_order_and_crashes(
+    log: Log, max_records: int, steps: list[tuple[str, int]]
+) -> None:
+    engine = Engine.start(make_spec(800, max_records), log)
+    for step, number in steps:
+        if step == "range":
+            engine.run_range(number)
+        else:
+            getattr(engine, step)()
+    engine.finish()
+    assert engine.rows() == brute_force(canonical(log))
+    assert engine.state.ledger.balanced
+    assert engine.state.ledger.late == 0
+    assert engine.state.ledger.consumed == sum(len(events) for events in log.values())
+
+
+@settings(max_examples=60, deadline=None)
+@given(log=logs(disorder_ms=3_000), max_records=st.sampled_from([1, 4]))
+def test_ledger_balances_when_events_are_late(log: Log, max_records: int) -> None:
+    engine = Engine.start(make_spec(100, max_records), log)
+    engine.finish()
+    ledger = engine.state.ledger
+    assert ledger.balanced
+    assert sum(int(str(values[0])) for values in engine.rows().values()) == ledger.aggregated
+
+
+def test_a_late_event_within_the_allowance_revises_its_window() -> None:
+    early = [Event(100, "a", 100, 1), Event(2_500, "a", 100, 1)]
+    log = {0: [*early, Event(900, "a", 100, 2)]}
+    engine = Engine.start(make_spec(0, 1, allowed_ms=5_000), log)
+    engine.finish()
+    assert engine.rows()[0, "a"][0] == 2
+    assert engine.state.ledger.late == 0
+
+
+def test_an_event_of_a_closed_window_is_late() -> None:
+    log = {0: [Event(100, "a", 100, 1), Event(2_500, "a", 100, 1), Event(900, "a", 100, 2)]}
+    engine = Engine.start(make_spec(0, 1), log)
+    while not engine.finished:
+        engine.plan()
+        while engine.flying:
+            engine.run_range(0)
+            engine.merge()
+            engine.plan()
+        engine.begin_combine()
+        engine.end_combine()
+    assert engine.state.ledger.balanced
+
+
+def test_partitions_of_very_different_length_lose_nothing_when_caught_up_from_the_start() -> None:
+    long = [Event(i * 100, "a", 1, i) for i in range(400)]
+    short = [Event(i * 13_000, "a", 1, i) for i in range(3)]
+    log = {0: long, 1: short, 2: []}
+    engine = Engine.start(make_spec(0, 10), log)
+    engine.finish()
+    assert engine.state.ledger.late == 0
+    assert engine.rows() == brute_force(log)

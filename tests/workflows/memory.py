@@ -1,0 +1,179 @@
+"""A log, a store and sinks in memory, behind the same Protocols as the real ones."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from activities.ports import FlushChunk, Preflight, SinkTable, TopicState
+from common.errors import FatalError, RetryableError, TopicMissingError
+from common.payloads import Ref, ref_for
+from streaming.offset_range import OffsetRange
+from streaming.record_block import RecordBlock
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass
+class MemoryLog:
+    """Partitions of raw values; a wait passes on the server's clock, so that time can be skipped.
+
+    Attributes:
+        failures: Errors to raise, one per call of `read`, before the log works again.
+    """
+
+    topic: str
+    partitions: dict[int, list[bytes | None]]
+    sleep: Sleep
+    topic_id: str = "topic-1"
+    failures: list[Exception] = field(default_factory=list)
+    reads: list[OffsetRange] = field(default_factory=list)
+    waits: int = 0
+    grown: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def append(self, partition: int, *values: bytes | None) -> None:
+        """Add records."""
+        self.partitions.setdefault(partition, []).extend(values)
+        self.grown.set()
+
+    async def describe(self, topic: str) -> TopicState:
+        """Tell where the partitions start and end."""
+        if topic != self.topic:
+            raise TopicMissingError(topic)
+        ends = {n: len(values) for n, values in self.partitions.items()}
+        return TopicState(self.topic_id, dict.fromkeys(ends, 0), ends)
+
+    async def offsets_at(self, topic: str, time_ms: int) -> dict[int, int]:
+        """Records are stamped with their offset in milliseconds."""
+        return {n: min(time_ms, len(values)) for n, values in self.partitions.items()}
+
+    async def wait_for_data(
+        self, topic: str, cursors: dict[int, int], timeout_ms: int
+    ) -> TopicState:
+        """Look, and if there is nothing let the server's clock pass the time-out."""
+        self.waits += 1
+        state = await self.describe(topic)
+        if any(end > cursors.get(n, -1) for n, end in state.end.items()):
+            return state
+        await self.sleep(timeout_ms / 1000)
+        return await self.describe(topic)
+
+    async def read(
+        self, span: OffsetRange, topic_id: str, block_bytes: int
+    ) -> AsyncIterator[RecordBlock]:
+        """Give the range in blocks of three records."""
+        self.reads.append(span)
+        if self.failures:
+            raise self.failures.pop(0)
+        for start in range(span.start, span.stop, 3):
+            yield _block(span, self.partitions[span.partition], start, min(start + 3, span.stop))
+
+
+def _block(span: OffsetRange, values: list[bytes | None], start: int, stop: int) -> RecordBlock:
+    chosen = values[start:stop]
+    sizes = np.array([-1 if v is None else len(v) for v in chosen], np.int32)
+    starts = np.concatenate([[0], np.cumsum(np.maximum(sizes, 0))[:-1]]).astype(np.int64)
+    buffer = np.frombuffer(b"".join(v or b"" for v in chosen), np.uint8)
+    offsets = np.arange(start, stop, dtype=np.int64)
+    none = np.full(len(chosen), -1, np.int32)
+    return RecordBlock(
+        span.topic, span.partition, buffer, offsets, offsets.copy(), starts, sizes,
+        np.zeros(len(chosen), np.int64), none,
+    )  # fmt: skip
+
+
+class MemoryStore:
+    """Objects in a dictionary."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    async def put(self, prefix: str, content: bytes, codec: str = "arrow") -> Ref:
+        """Store under a name made from the content."""
+        ref = ref_for(prefix, content, codec)
+        self.objects[ref.key] = content
+        return ref
+
+    async def get(self, ref: Ref) -> bytes:
+        """Read one; it must be there."""
+        if ref.key not in self.objects:
+            raise FatalError(f"object `{ref.key}`: expected it in memory, got none")
+        return self.objects[ref.key]
+
+    async def create(self, key: str, content: bytes) -> bool:
+        """Store unless it exists."""
+        if key in self.objects:
+            return False
+        self.objects[key] = content
+        return True
+
+    async def read(self, key: str) -> bytes | None:
+        """Read one if it is there."""
+        return self.objects.get(key)
+
+    async def keys(self, prefix: str) -> list[str]:
+        """List by prefix."""
+        return sorted(key for key in self.objects if key.startswith(prefix))
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Remove."""
+        for key in keys:
+            self.objects.pop(key, None)
+
+
+@dataclass
+class MemorySink:
+    """A versioned table as a dictionary.
+
+    Attributes:
+        failures: Errors to raise, one per write, before the sink works again.
+    """
+
+    rows: dict[tuple[object, str], dict[str, object]] = field(default_factory=dict)
+    failures: list[Exception] = field(default_factory=list)
+    writes: list[FlushChunk] = field(default_factory=list)
+
+    async def prepare(self, table: SinkTable) -> Preflight:
+        """Nothing to make."""
+        return Preflight()
+
+    async def write(self, table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> None:
+        """Keep the highest version of each row."""
+        if self.failures:
+            raise self.failures.pop(0)
+        self.writes.append(chunk)
+        for row in rows.to_pylist():
+            name = (row["window_start"], row["_key"])
+            if name not in self.rows or row["_version"] >= self.rows[name]["_version"]:
+                self.rows[name] = row
+
+    async def final_rows(self, table: str, limit: int | None = None) -> pa.Table:
+        """Give what a reader sees."""
+        return pa.Table.from_pylist(list(self.rows.values())[:limit])
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+Record = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+
+
+@dataclass
+class MemoryRecordSink:
+    """A topic written once per sequence."""
+
+    sequences: dict[str, int] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+    failures: list[RetryableError] = field(default_factory=list)
+
+    async def write_once(
+        self, writer: str, topic: str, sequence: int, records: list[Record]
+    ) -> None:
+        """Append unless the sequence is there; a failure after the append loses the answer, not the records."""
+        if sequence > self.sequences.get(writer, 0):
+            self.sequences[writer] = sequence
+            self.records += records
+        if self.failures:
+            raise self.failures.pop(0)

@@ -1,0 +1,117 @@
+"""A stream on the time-skipping server: real workflow, real activities, systems in memory."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+
+from temporalio.client import WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from activities.stream import StreamActivities
+from activities.stream_book import StreamBookActivities
+from activities.stream_sink import StreamSinkActivities
+from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE, stream_workflow_id
+from pipelines.stream import SinkSpec, StreamSpec
+from streaming.status import StreamFrom, StreamResult, StreamStatus, StreamUntil
+from tests.unit.streaming.engine_log import make_spec
+from tests.workflows.memory import MemoryLog, MemoryRecordSink, MemorySink, MemoryStore
+from workflows.sandbox import sandboxed_runner
+from workflows.stream import StreamWorkflow
+from workflows.stream_input import STREAM_WORKFLOW, StreamInput
+
+Handle = WorkflowHandle[StreamWorkflow, StreamResult]
+
+
+def event(at_ms: int, category: str = "a", amount: float = 1.0, customer: int = 1) -> bytes:
+    """Encode one record."""
+    record = {"at": at_ms, "category": category, "amount": amount, "customer": customer}
+    return json.dumps(record).encode()
+
+
+class StreamRig:
+    """Everything that a stream needs, in memory; two sinks, `clickhouse` and `timescaledb`."""
+
+    def __init__(self, server: WorkflowEnvironment) -> None:
+        self.server = server
+        self.log = MemoryLog("events", {}, sleep=server.sleep)
+        self.store = MemoryStore()
+        self.sinks = {"clickhouse": MemorySink(), "timescaledb": MemorySink()}
+        self.dead = MemoryRecordSink()
+
+    def spec(self, disorder_ms: int = 0, max_records: int = 100, **changes: object) -> StreamSpec:
+        """Make the specification of one-second windows into both sinks."""
+        sinks = [SinkSpec(kind="clickhouse", table="t"), SinkSpec(kind="timescaledb", table="t")]
+        spec = make_spec(disorder_ms, max_records)
+        return spec.model_copy(update={"sinks": sinks, **changes})
+
+    @contextlib.asynccontextmanager
+    async def workers(self) -> AsyncIterator[None]:
+        """Poll both queues."""
+        stream = StreamActivities(self.log, self.store)
+        book = StreamBookActivities(self.log, self.store, self.sinks.__getitem__)
+        sink = StreamSinkActivities(self.store, self.sinks.__getitem__, self.dead)
+        light = [
+            book.open, book.save_state, book.release, sink.write_flush, sink.deliver_dead_letters,
+            stream.wait_for_data,
+        ]  # fmt: skip
+        client = self.server.client
+        async with (
+            Worker(
+                client, task_queue=STREAM_QUEUE, workflows=[StreamWorkflow], activities=light,
+                workflow_runner=sandboxed_runner(),
+            ),
+            Worker(
+                client, task_queue=STREAM_COMPUTE_QUEUE,
+                activities=[stream.aggregate_ranges, stream.combine],
+            ),
+        ):  # fmt: skip
+            yield
+
+    async def start(
+        self,
+        spec: StreamSpec,
+        *,
+        until: StreamUntil | None = None,
+        fresh: bool = False,
+        begin: StreamFrom | None = None,
+        history_events: int = 8_000,
+    ) -> Handle:
+        """Start the stream."""
+        task = StreamInput(
+            spec=spec,
+            until=until,
+            fresh=fresh,
+            begin=begin or StreamFrom(),
+            history_events=history_events,
+        )
+        return await self.server.client.start_workflow(
+            STREAM_WORKFLOW,
+            task,
+            id=stream_workflow_id(spec.name),
+            task_queue=STREAM_QUEUE,
+            result_type=StreamResult,
+            execution_timeout=timedelta(days=300),
+        )
+
+    async def status(self, handle: Handle) -> StreamStatus:
+        """Ask the stream how it is."""
+        return await handle.query(StreamWorkflow.status)
+
+    async def until(self, handle: Handle, condition: Callable[[StreamStatus], bool]) -> StreamStatus:
+        """Let time pass until the status is as wanted."""
+        async with asyncio.timeout(30):
+            while True:
+                status = await self.status(handle)
+                if condition(status):
+                    return status
+                await self.server.sleep(timedelta(milliseconds=50))
+
+    def view(self, sink: str = "clickhouse") -> dict[tuple[int, str], int]:
+        """Give window start (ms) and key to number of events, as a reader sees it."""
+        return {
+            (int(start.timestamp() * 1000), key): row["n"]  # type: ignore[attr-defined]  # a datetime
+            for (start, key), row in self.sinks[sink].rows.items()
+        }
