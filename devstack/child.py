@@ -10,16 +10,19 @@ from pathlib import Path
 import psutil
 
 from common.errors import FatalError, ServiceUnavailableError
+from common.stack_record import STACK_ID_VARIABLE
 from devstack.process import identify, with_descendants
-from devstack.record import STACK_ID_VARIABLE, ServiceRecord, ServiceState
+from devstack.record import ServiceRecord, ServiceState
 from devstack.service import Service
 from devstack.tool import account_arguments
 
 _FIRST_BACKOFF_S = 0.5
 _LAST_BACKOFF_S = 30.0
 _STEADY_S = 60.0
-"""A child that ran for so long starts again without a long wait."""
+"""A child that ran for so long is started again without a long wait."""
 _CHECK_EVERY_S = 5.0
+_HUNG_S = 60.0
+"""A child that lives but does not answer for so long is started again."""
 _POLL_EVERY_S = 0.05
 _LOG_LIMIT_BYTES = 20_000_000
 
@@ -165,9 +168,7 @@ class Child:
         self._say(f"{service.name} runs as process {process.pid}")
         self._set("running", "")
 
-    async def _until_healthy(
-        self, process: asyncio.subprocess.Process, started: float
-    ) -> None:
+    async def _until_healthy(self, process: asyncio.subprocess.Process, started: float) -> None:
         deadline = time.monotonic() + self.service.start_timeout_s
         reason: str | None = "it was not asked yet"
         while reason is not None:
@@ -192,11 +193,16 @@ class Child:
         process = self._process
         if process is None:
             return "is not there"
+        healthy_at = time.monotonic()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CHECK_EVERY_S):
                     return describe_exit(await process.wait())
             reason = await self.service.probe(self.record.started or 0.0)
+            if reason is None:
+                healthy_at = time.monotonic()
+            elif time.monotonic() - healthy_at > _HUNG_S:
+                return f"gave no healthy answer for {_HUNG_S:.0f} s ({reason})"
             state: ServiceState = "unhealthy" if reason else "running"
             if (state, reason or "") != (self.record.state, self.record.detail):
                 self._say(f"{self.service.name} is {state}{f': {reason}' if reason else ''}")
@@ -241,7 +247,9 @@ def last_line(log: Path) -> str:
     try:
         with log.open("rb") as file:
             file.seek(max(log.stat().st_size - 8192, 0))
-            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+            lines = [
+                line for line in file.read().decode(errors="replace").splitlines() if line.strip()
+            ]
     except OSError:
         return "no log"
     return lines[-1].strip() if lines else "nothing in its log"

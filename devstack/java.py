@@ -22,7 +22,9 @@ def find_java() -> Path:
         version = java_version(candidate)
         if version is not None and version >= _MINIMUM:
             return candidate
-        tried.append(f"`{candidate}` ({'does not run' if version is None else f'version {version}'})")
+        tried.append(
+            f"`{candidate}` ({'does not run' if version is None else f'version {version}'})"
+        )
     raise FatalError(
         f"java: expected a runtime of version {_MINIMUM} or later, got {', '.join(tried) or 'none'}; "
         "install the environment again, or set JAVA_HOME to a Java 17"

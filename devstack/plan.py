@@ -1,6 +1,5 @@
 """Which services a stack runs, on which ports, and what the settings point elsewhere."""
 
-import importlib.util
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from devstack.sink_service import clickhouse_service, timescaledb_dsn, timescale
 from devstack.temporal import temporal_service
 
 SERVICE_NAMES = ("temporal", "temporal-ui", "kafka", "clickhouse", "postgres", "timescaledb")
-_MODULES = {"clickhouse": "devstack.clickhouse_server", "timescaledb": "devstack.timescale"}
 
 
 @dataclass(frozen=True)
@@ -76,14 +74,15 @@ def plan_services(settings: Settings, record: StackRecord) -> list[Service]:
         PortTakenError: A configured port is not free.
     """
     outside = outside_addresses(settings)
-    wanted = {name for name in ("temporal", "kafka", "clickhouse", "timescaledb") if name not in outside}
+    wanted = {
+        name for name in ("temporal", "kafka", "clickhouse", "timescaledb") if name not in outside
+    }
     if "postgres" not in outside or (
         record.timescaledb_kind == "postgres" and "timescaledb" not in outside
     ):
         wanted.add("postgres")
     if record.timescaledb_kind == "postgres":
         wanted.discard("timescaledb")
-    wanted = {name for name in wanted if name not in _MODULES or _is_runnable(_MODULES[name])}
     _settle_ports(settings, record, wanted)
     build = {
         "temporal": _temporal,
@@ -137,7 +136,9 @@ def _settle_ports(settings: Settings, record: StackRecord, wanted: set[str]) -> 
         "timescaledb": _Pinned("timescaledb_port", stack.timescaledb_port),
     }
     names = [
-        name for name in SERVICE_NAMES if name in wanted or name == "temporal-ui" and "temporal" in wanted
+        name
+        for name in SERVICE_NAMES
+        if name in wanted or name == "temporal-ui" and "temporal" in wanted
     ]
     taken = {one.port for one in pinned.values() if one.port is not None}
     for name in names:
@@ -190,14 +191,6 @@ def _timescaledb(settings: Settings, record: StackRecord) -> Service:
     entry = record.service("timescaledb")
     entry.address = timescaledb_dsn(entry.port or 0)
     return timescaledb_service(settings.data_dir, port=entry.port or 0)
-
-
-def _is_runnable(module: str) -> bool:
-    """Say whether `python -m module` has something to run."""
-    spec = importlib.util.find_spec(module)
-    if spec is not None and spec.submodule_search_locations is not None:
-        spec = importlib.util.find_spec(f"{module}.__main__")
-    return spec is not None
 
 
 def _reveal(secret: SecretStr | None) -> str | None:

@@ -116,7 +116,14 @@ def postgres_service(home: Path, *, port: int, password: str) -> Service:
 
     def command() -> list[str]:
         settings = [f"--{key}={value}" for key, value in _SETTINGS.items()]
-        return [str(_binaries(home, account) / "postgres"), "-D", str(cluster), "-p", str(port), *settings]
+        return [
+            str(_binaries(home, account) / "postgres"),
+            "-D",
+            str(cluster),
+            "-p",
+            str(port),
+            *settings,
+        ]
 
     async def probe(_started: float) -> str | None:
         reason = await probe_postgres(dsn)

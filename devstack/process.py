@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import psutil
 
-from devstack.record import STACK_ID_VARIABLE, ProcessRecord
+from common.stack_record import STACK_ID_VARIABLE
+from devstack.record import ProcessRecord
 
 _START_TOLERANCE_S = 1.0
 

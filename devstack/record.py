@@ -4,10 +4,11 @@ One JSON object, written atomically with mode 600 (it holds the password of the 
 
     {"version": 1, "stack_id": "<hex>", "project_dir": "/…", "state": "running", "error": null,
      "supervisor": {"pid": 1, "started": 1.0}, "timescaledb_kind": "timescaledb",
+     "addresses": {"temporal.address": "127.0.0.1:7233", "kafka.bootstrap_servers": "127.0.0.1:9092", …},
      "services": {"kafka": {"address": "127.0.0.1:9092", "port": 9092, "pid": 2, "started": 2.0, …}}}
 
 Services are `temporal`, `temporal-ui`, `kafka`, `clickhouse`, `postgres`, `timescaledb`, `worker-stream` and
-`worker-1` onwards. An address stays after `down`, because a stack keeps its ports. Only the supervisor writes while it
+`worker-1` onwards. `addresses` says the same by the name of the setting that each fills. An address stays after `down`, because a stack keeps its ports. Only the supervisor writes while it
 lives; `up` and `down` write when none does.
 """
 
@@ -16,13 +17,20 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, computed_field
 
 from common.errors import SettingsError
+from common.stack_record import STACK_RECORD
 
 RECORD_VERSION = 1
-STACK_ID_VARIABLE = "_SLUICE_STACK_ID"
-"""Mark in the environment of every process of a stack; the prefix `SLUICE_` is kept for settings."""
+_SETTING_OF = {
+    "temporal": "temporal.address",
+    "temporal-ui": "temporal.ui_address",
+    "kafka": "kafka.bootstrap_servers",
+    "clickhouse": "clickhouse.url",
+    "postgres": "postgres.dsn",
+    "timescaledb": "timescaledb.dsn",
+}
 
 ServiceState = Literal[
     "stopped", "preparing", "starting", "running", "unhealthy", "restarting", "failed", "settled"
@@ -98,6 +106,16 @@ class StackRecord(_Part):
     services: dict[str, ServiceRecord] = {}
     notices: list[str] = []
 
+    @computed_field  # type: ignore[prop-decorator]  # mypy has no decorated properties
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Give the address of each embedded service under the name of the setting that it fills."""
+        return {
+            _SETTING_OF[name]: entry.address
+            for name, entry in self.services.items()
+            if name in _SETTING_OF and entry.address
+        }
+
     def service(self, name: str) -> ServiceRecord:
         """Give the record of a service, made if it is not there yet."""
         return self.services.setdefault(name, ServiceRecord())
@@ -105,7 +123,7 @@ class StackRecord(_Part):
 
 def record_path(data_dir: Path) -> Path:
     """Name the record of the stack in `data_dir`."""
-    return data_dir / "stack.json"
+    return data_dir / STACK_RECORD
 
 
 def read_record(data_dir: Path) -> StackRecord | None:

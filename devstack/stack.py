@@ -20,11 +20,11 @@ from pydantic import BaseModel, SecretStr
 
 from common.errors import FatalError, SluiceError, StorageFullError, UsageError
 from common.settings import Settings
+from common.stack_record import STACK_ID_VARIABLE, STACK_RECORD
 from devstack.orphan import stop_orphans
 from devstack.plan import SERVICE_NAMES, outside_addresses, without_own_addresses
 from devstack.process import find_process, is_alive, stop_processes
 from devstack.record import (
-    STACK_ID_VARIABLE,
     ServiceRecord,
     StackRecord,
     read_record,
@@ -34,14 +34,6 @@ from devstack.supervisor import DIGEST_VARIABLE, disk_full
 
 _SPACE_BYTES = 512 * 1024 * 1024
 _POLL_EVERY_S = 0.05
-_SETTING_OF = {
-    "temporal": "temporal.address",
-    "temporal-ui": "temporal.ui_address",
-    "kafka": "kafka.bootstrap_servers",
-    "clickhouse": "clickhouse.url",
-    "postgres": "postgres.dsn",
-    "timescaledb": "timescaledb.dsn",
-}
 
 
 @dataclass(frozen=True)
@@ -66,13 +58,7 @@ def embedded_addresses(data_dir: Path) -> dict[str, str]:
     They stay after `down`; empty when no stack was ever started there.
     """
     record = read_record(data_dir)
-    if record is None:
-        return {}
-    return {
-        _SETTING_OF[name]: entry.address
-        for name, entry in record.services.items()
-        if name in _SETTING_OF and entry.address
-    }
+    return record.addresses if record else {}
 
 
 def with_embedded_addresses(settings: Settings) -> Settings:
@@ -232,7 +218,9 @@ def _exclusive(data_dir: Path, tell: OnProgress) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            tell(Progress("", "waiting", "another `sluice up` or `sluice down` works on this stack"))
+            tell(
+                Progress("", "waiting", "another `sluice up` or `sluice down` works on this stack")
+            )
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -255,7 +243,14 @@ def _spawn_supervisor(
     root = str(Path(__file__).resolve().parents[1])
     paths = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     environment["PYTHONPATH"] = os.pathsep.join([root, *(one for one in paths if one != root)])
-    command = [sys.executable, "-P", "-m", "devstack.supervisor", "--project", str(settings.project_dir)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "devstack.supervisor",
+        "--project",
+        str(settings.project_dir),
+    ]
     record.state, record.error, record.supervisor = "starting", None, None
     write_record(settings.data_dir, record)
     with (settings.data_dir / "logs" / "supervisor.log").open("ab") as log:
@@ -288,7 +283,9 @@ def settings_environment(settings: Settings) -> dict[str, str]:
 
 
 def _digest(settings: Settings) -> str:
-    text = "\n".join(f"{key}={value}" for key, value in sorted(settings_environment(settings).items()))
+    text = "\n".join(
+        f"{key}={value}" for key, value in sorted(settings_environment(settings).items())
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -323,7 +320,10 @@ def _wait_until_up(
         said = max(said, len(record.notices))
         if ended:
             log = data_dir / "logs" / "supervisor.log"
-            raise StackStartError(record.error or f"supervisor: expected it to start the stack, got its end; see `{log}`")
+            raise StackStartError(
+                record.error
+                or f"supervisor: expected it to start the stack, got its end; see `{log}`"
+            )
         if record.state == "running" and (not workers or _workers_settled(record)):
             return
         time.sleep(_POLL_EVERY_S)
@@ -364,7 +364,7 @@ def _delete(data_dir: Path, record: StackRecord) -> None:
         shutil.rmtree(record.postgres_home, ignore_errors=True)
     for name in ("kafka", "temporal", "clickhouse", "timescaledb", "postgres", "logs"):
         shutil.rmtree(data_dir / name, ignore_errors=True)
-    (data_dir / "stack.json").unlink(missing_ok=True)
+    (data_dir / STACK_RECORD).unlink(missing_ok=True)
 
 
 __all__ = [

@@ -59,7 +59,9 @@ def temporal_service(
         database.parent.mkdir(parents=True, exist_ok=True)
 
     def command() -> list[str]:
-        options = [f"--dynamic-config-value={key}={value}" for key, value in _DYNAMIC_CONFIG.items()]
+        options = [
+            f"--dynamic-config-value={key}={value}" for key, value in _DYNAMIC_CONFIG.items()
+        ]
         return [
             str(find_temporal()), "server", "start-dev", "--headless=false", "--ip", HOST,
             "--port", str(port), "--ui-port", str(ui_port), "--db-filename", str(database),
@@ -81,5 +83,11 @@ def temporal_service(
         )  # fmt: skip
 
     return Service(
-        "temporal", command, probe, prepare, after_start, aliases=("temporal-ui",), stop_timeout_s=15
+        "temporal",
+        command,
+        probe,
+        prepare,
+        after_start,
+        aliases=("temporal-ui",),
+        stop_timeout_s=15,
     )

