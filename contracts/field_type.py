@@ -13,8 +13,9 @@ BaseType = Literal[
 class FieldType:
     """The type of a field.
 
-    `timestamp_ms` arrives as an integer of milliseconds since the epoch, `timestamp` as ISO 8601 text with zone;
-    both are UTC instants with milliseconds inside the engine. Decimals are exact, up to 38 digits.
+    `timestamp_ms` arrives as an integer of milliseconds since the epoch, `timestamp` as ISO 8601
+    text with zone; both are UTC instants with milliseconds inside the engine. Decimals are exact,
+    up to 38 digits.
 
     Attributes:
         base: The type without its parameters.

@@ -56,13 +56,15 @@ def parse_field_type(text: str) -> FieldType:
         f"; did you mean `{alias}{'?' if nullable else ''}`?" if alias else near_miss(body, _PLAIN)
     )
     raise UsageError(
-        f"field type `{text}`: expected one of {TYPE_WORDS}, with `?` behind it where null is allowed{hint}"
+        f"field type `{text}`: expected one of {TYPE_WORDS}, "
+        f"with `?` behind it where null is allowed{hint}"
     )
 
 
 def _decimal(text: str, precision: int, scale: int, *, nullable: bool) -> FieldType:
     if not 1 <= precision <= MAX_DECIMAL_DIGITS or scale > precision:
         raise UsageError(
-            f"field type `{text}`: expected decimal(p,s) with p of 1 to {MAX_DECIMAL_DIGITS} and s of 0 to p"
+            f"field type `{text}`: expected decimal(p,s) with p of 1 to "
+            f"{MAX_DECIMAL_DIGITS} and s of 0 to p"
         )
     return FieldType("decimal", precision=precision, scale=scale, nullable=nullable)

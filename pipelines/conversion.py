@@ -32,10 +32,11 @@ _INTEGER_DIGITS = {"int32": 10, "int64": 19}
 
 
 def decimal(precision: int, scale: int) -> FieldType:
-    """Make a decimal type, capped at 38 digits; `PipelineSpecError` when the scale alone is above that."""
+    """Make a decimal type, capped at 38 digits; `PipelineSpecError` for a scale above that."""
     if scale > MAX_DIGITS:
         raise PipelineSpecError(
-            f"the result has {scale} digits after the point, expected at most {MAX_DIGITS}; cast an operand to fewer"
+            f"the result has {scale} digits after the point, expected at most "
+            f"{MAX_DIGITS}; cast an operand to fewer"
         )
     return FieldType("decimal", precision=max(min(precision, MAX_DIGITS), scale, 1), scale=scale)
 
@@ -53,7 +54,7 @@ def family(kind: FieldType) -> str:
 
 
 def number_literal(text: str) -> Operation:
-    """Type a number: whole numbers are int32 or int64, numbers with a point exact decimals, with an exponent float64."""
+    """Type a number: int32 or int64, an exact decimal with a point, float64 with an exponent."""
     if _INTEGER.fullmatch(text):
         value = int(text)
         if value < 1 << 31:
@@ -70,6 +71,20 @@ def number_literal(text: str) -> Operation:
     elif _FLOAT.fullmatch(text):
         return Operation("literal", FLOAT64, constant=float(text))
     raise PipelineSpecError(f"number `{text}`: expected at most {MAX_DIGITS} digits")
+
+
+def negated_literal(value: Operation) -> Operation | None:
+    """Make the minus sign part of a written number; None when the value is no written number."""
+    constant = value.constant
+    if value.name != "literal" or isinstance(constant, bool | str):
+        return None
+    if not isinstance(constant, int | float | Decimal):
+        return None
+    if constant == 1 << 31:
+        return Operation("literal", INT32, constant=-(1 << 31))
+    if constant == 1 << 63:
+        return Operation("literal", INT64, constant=-(1 << 63))
+    return Operation("literal", value.type, constant=-constant)
 
 
 def as_decimal(value: Operation) -> Operation:
@@ -95,7 +110,32 @@ def convert(value: Operation, target: FieldType) -> Operation:
         and family(kind) in {"instant", "date"}
     ):
         return text_literal(str(value.constant), kind)
-    return Operation("cast", kind, (value,))
+    return _folded(value, kind) or Operation("cast", kind, (value,))
+
+
+def _folded(value: Operation, kind: FieldType) -> Operation | None:
+    """Convert a written number here where possible; None leaves it to the compiler."""
+    constant = value.constant
+    if (
+        value.name != "literal"
+        or isinstance(constant, bool | str)
+        or not isinstance(constant, int | Decimal)
+    ):
+        return None
+    if kind.base == "float64":
+        return Operation("literal", FLOAT64, constant=float(constant))
+    if kind.base == "int64" and isinstance(constant, int):
+        return Operation("literal", INT64, constant=constant)
+    if kind.base == "decimal" and (kind.precision or 0) - (kind.scale or 0) >= len(
+        str(abs(int(constant)))
+    ):
+        places = value.type.scale or 0
+        return (
+            Operation("literal", kind, constant=Decimal(constant))
+            if places <= (kind.scale or 0)
+            else None
+        )
+    return None
 
 
 def text_literal(text: str, kind: FieldType) -> Operation:
@@ -112,7 +152,7 @@ def text_literal(text: str, kind: FieldType) -> Operation:
 
 
 def common_type(values: list[Operation], what: str) -> FieldType:
-    """Find the type that all values convert to without loss (float64 as soon as one is a float64)."""
+    """Find the type that all values convert to; float64 as soon as one is a float64."""
     kinds = [value.type for value in values if not is_null(value)]
     if not kinds:
         raise PipelineSpecError(f"{what}: expected at least one value with a type, got only null")

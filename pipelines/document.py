@@ -1,4 +1,4 @@
-"""A pipeline file read against its shape: plain values out, every problem with its line and column."""
+"""A pipeline file read against its shape: plain values, and every problem with its place."""
 
 import re
 from dataclasses import dataclass, field
@@ -29,6 +29,9 @@ from pipelines.shape import (
     WordOr,
 )
 
+Plain = Any
+"""What YAML holds: text, numbers, lists and dicts."""
+
 MISSING = object()
 """Stands for a value that could not be read; its problem is already recorded."""
 
@@ -49,7 +52,7 @@ class Document:
     _places: dict[Path, tuple[int, int]] = field(default_factory=dict)
 
     def report(self, path: Path, text: str) -> None:
-        """Record a problem at a path; a part that is not there is placed at the nearest part above it."""
+        """Record a problem; a part that is not there is placed at the nearest part above it."""
         place = path
         while place and place not in self._places:
             place = place[:-1]
@@ -62,7 +65,7 @@ class Document:
 
 
 def compose(path: FilePath, document: Document) -> MappingNode | None:
-    """Read a file as YAML 1.2 into nodes; None when it is no mapping at all, with the problem recorded."""
+    """Read a file as YAML 1.2; None when it is no mapping, with the problem recorded."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -93,7 +96,7 @@ def compose(path: FilePath, document: Document) -> MappingNode | None:
     return node
 
 
-def read(document: Document, node: Node, shape: Shape, path: Path = ()) -> Any:  # noqa: ANN401 - plain YAML values
+def read(document: Document, node: Node, shape: Shape, path: Path = ()) -> Plain:
     """Read a node by its shape into text, numbers, lists and dicts; `MISSING` for what is wrong."""
     document.locate(path, node)
     if isinstance(shape, Options):
@@ -120,7 +123,7 @@ def scalar_text(node: Node) -> str | None:
 
 
 def entries(document: Document, node: MappingNode, path: Path) -> list[tuple[str, Node, Node]]:
-    """List (name, key node, value node) of a mapping; duplicate names and keys that are no text are problems."""
+    """List (name, key node, value node); duplicate names and keys that are no text are problems."""
     found: dict[str, tuple[str, Node, Node]] = {}
     for key, value in node.value:
         name = scalar_text(key)
@@ -148,7 +151,7 @@ def _kind(node: Node) -> str:
     return "nothing" if text is None else f"`{text}`"
 
 
-def _read_options(document: Document, node: Node, shape: Options, path: Path) -> Any:  # noqa: ANN401 - plain YAML values
+def _read_options(document: Document, node: Node, shape: Options, path: Path) -> Plain:
     if not isinstance(node, MappingNode):
         document.report(path, f"expected options ({', '.join(shape.options)}), got {_kind(node)}")
         return MISSING
@@ -180,7 +183,7 @@ def _read_options(document: Document, node: Node, shape: Options, path: Path) ->
     return values
 
 
-def _read_table(document: Document, node: Node, shape: Table, path: Path) -> Any:  # noqa: ANN401 - plain YAML values
+def _read_table(document: Document, node: Node, shape: Table, path: Path) -> Plain:
     if not isinstance(node, MappingNode):
         document.report(path, f"expected names with values, got {_kind(node)}")
         return MISSING
@@ -191,7 +194,8 @@ def _read_table(document: Document, node: Node, shape: Table, path: Path) -> Any
         if not re.fullmatch(COLUMN_PATTERN, name):
             document.report(
                 here,
-                "expected a name of letters, digits and _ that begins with a letter or _, at most 63 long",
+                "expected a name of letters, digits and _ that begins with a letter or _, "
+                "at most 63 long",
             )
             continue
         values[name] = read(document, value, shape.value, here)
@@ -200,7 +204,7 @@ def _read_table(document: Document, node: Node, shape: Table, path: Path) -> Any
     return values
 
 
-def _read_list(document: Document, node: Node, shape: Listing, path: Path) -> Any:  # noqa: ANN401 - plain YAML values
+def _read_list(document: Document, node: Node, shape: Listing, path: Path) -> Plain:
     if not isinstance(node, SequenceNode):
         document.report(path, f"expected a list, got {_kind(node)}")
         return MISSING
@@ -213,7 +217,7 @@ def _read_list(document: Document, node: Node, shape: Listing, path: Path) -> An
 
 def _read_scalar(
     document: Document, node: Node, shape: Shape, path: Path, expected: str = ""
-) -> Any:  # noqa: ANN401 - plain YAML values
+) -> Plain:
     text = scalar_text(node)
     if text is None:
         document.report(path, f"expected {expected or _expected(shape)}, got {_kind(node)}")

@@ -55,7 +55,7 @@ def format_size(value_bytes: int) -> str:
 
 
 def parse_time(text: str) -> int:
-    """Read a time in ISO 8601 with its zone; gives milliseconds since the epoch. Raises `UsageError`."""
+    """Read a time in ISO 8601 with zone into milliseconds since the epoch. Raises `UsageError`."""
     expected = f"expected a time with its zone such as 2026-05-01T00:00Z, got `{text}`"
     if _TIME.fullmatch(text) is None:
         raise UsageError(expected)

@@ -1,4 +1,4 @@
-"""SQL expressions of a pipeline: parsed with sqlglot in DuckDB's dialect, typed against the fields."""
+"""SQL expressions of a pipeline, in DuckDB's dialect, parsed and typed against the fields."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from pipelines.operation import Operation
 
 AGGREGATE_WORDS = "count(*), count(x), count(distinct x), sum(x), min(x), max(x), avg(x)"
 
-_FUNCTIONS: dict[type[exp.Expression], str] = {
+_FUNCTIONS: dict[type[exp.Expr], str] = {
     exp.Count: "count",
     exp.Sum: "sum",
     exp.Min: "min",
@@ -36,7 +36,7 @@ class ScalarExpression:
     """
 
     text: str
-    tree: exp.Expression
+    tree: exp.Expr
     type: FieldType
     columns: tuple[str, ...]
     root: Operation
@@ -47,7 +47,7 @@ class AggregateExpression:
     """A typed aggregate call.
 
     Attributes:
-        function: `count`, `sum`, `min`, `max`, `avg` or `count_distinct`; more as the engine learns them.
+        function: `count`, `sum`, `min`, `max`, `avg` or `count_distinct`.
         argument: What is aggregated; None for `count(*)`.
         type: Type of the result.
     """
@@ -59,7 +59,7 @@ class AggregateExpression:
 
 
 def parse_scalar(text: str, fields: Mapping[str, FieldType]) -> ScalarExpression:
-    """Parse and type a row expression; raises `PipelineSpecError` with a near miss for an unknown field."""
+    """Parse and type a row expression; `PipelineSpecError` names a near miss for a wrong field."""
     return _scalar(text, _parse(text), fields)
 
 
@@ -68,7 +68,8 @@ def parse_condition(text: str, fields: Mapping[str, FieldType]) -> ScalarExpress
     parsed = parse_scalar(text, fields)
     if parsed.type.base != "bool":
         raise PipelineSpecError(
-            f"`{text}`: expected a condition that is true or false, got a value of type `{parsed.type}`"
+            f"`{text}`: expected a condition that is true or false, "
+            f"got a value of type `{parsed.type}`"
         )
     return parsed
 
@@ -104,7 +105,7 @@ def parse_aggregate(text: str, fields: Mapping[str, FieldType]) -> AggregateExpr
     )
 
 
-def _parse(text: str) -> exp.Expression:
+def _parse(text: str) -> exp.Expr:
     try:
         tree = sqlglot.parse_one(text, dialect="duckdb")
     except SqlglotError as error:
@@ -120,7 +121,7 @@ def _parse(text: str) -> exp.Expression:
     return tree
 
 
-def _scalar(text: str, tree: exp.Expression, fields: Mapping[str, FieldType]) -> ScalarExpression:
+def _scalar(text: str, tree: exp.Expr, fields: Mapping[str, FieldType]) -> ScalarExpression:
     try:
         root = type_expression(tree, fields)
     except PipelineSpecError as error:

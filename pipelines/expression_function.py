@@ -21,15 +21,16 @@ from pipelines.conversion import (
     decimal,
     family,
     is_null,
+    negated_literal,
     nullable,
 )
 from pipelines.operation import Operation, OperationName
 
-Read = Callable[[exp.Expression], Operation]
+Read = Callable[[exp.Expr], Operation]
 
 FUNCTION_WORDS = (
-    "abs", "round", "floor", "ceil", "coalesce", "concat", "lower", "upper", "length", "substring", "trim",
-    "extract", "date_trunc", "cast",
+    "abs", "round", "floor", "ceil", "coalesce", "concat", "lower", "upper", "length",
+    "substring", "trim", "extract", "date_trunc", "cast",
 )  # fmt: skip
 EXTRACT_UNITS = ("year", "month", "day", "hour", "minute", "second")
 TRUNCATE_UNITS = ("second", "minute", "hour", "day", "week", "month", "quarter", "year")
@@ -88,8 +89,8 @@ def _check_divisor(left: Operation, right: Operation, text: str) -> None:
     plain = right.name == "literal" and isinstance(right.constant, int) and right.constant != 0
     if not plain or left.type.base not in INTEGERS:
         raise PipelineSpecError(
-            f"`{text}`: expected a whole number divided by a written number other than 0 (a division by zero would "
-            "stop the stream); use `/`, or floor of it"
+            f"`{text}`: expected a whole number divided by a written number other than 0 "
+            "(a division by zero would stop the stream); use `/`, or floor of it"
         )
 
 
@@ -106,8 +107,8 @@ def negate(value: Operation, text: str) -> Operation:
     """Type the minus sign; the minus of a written number is part of it."""
     if value.type.base not in NUMBERS or is_null(value):
         raise PipelineSpecError(f"`{text}`: expected a number, got `{value.type}`")
-    if value.name == "literal" and not isinstance(value.constant, str | bool | tuple | None):
-        return Operation("literal", value.type, constant=-value.constant)  # type: ignore[operator]  # a number, as its type says
+    if (literal := negated_literal(value)) is not None:
+        return literal
     return Operation("neg", value.type, (value,))
 
 
@@ -137,13 +138,13 @@ def _cast_target(target: exp.DataType, text: str) -> FieldType:
     kind = _CAST_NAMES.get(target.this)
     if kind is None or target.expressions:
         raise PipelineSpecError(
-            f"`{text}`: expected a cast to int, bigint, double, decimal(p,s), varchar, boolean, timestamptz or date, "
-            f"got `{target.sql('duckdb').lower()}`"
+            f"`{text}`: expected a cast to int, bigint, double, decimal(p,s), varchar, "
+            f"boolean, timestamptz or date, got `{target.sql('duckdb').lower()}`"
         )
     return kind
 
 
-def _number(node: exp.Expression, read: Read, allowed: frozenset[str]) -> Operation:
+def _number(node: exp.Expr, read: Read, allowed: frozenset[str]) -> Operation:
     value = read(node.this)
     if value.type.base not in allowed or is_null(value):
         words = "a decimal or float64" if "int32" not in allowed else "a number"
@@ -151,12 +152,12 @@ def _number(node: exp.Expression, read: Read, allowed: frozenset[str]) -> Operat
     return value
 
 
-def _abs(node: exp.Expression, read: Read) -> Operation:
+def _abs(node: exp.Expr, read: Read) -> Operation:
     value = _number(node, read, frozenset(NUMBERS))
     return Operation("abs", value.type, (value,))
 
 
-def _whole(node: exp.Expression, read: Read) -> Operation:
+def _whole(node: exp.Expr, read: Read) -> Operation:
     name: OperationName = "floor" if isinstance(node, exp.Floor) else "ceil"
     value = _number(node, read, frozenset({"decimal", "float64"}))
     return Operation(name, _rounded_type(value.type, 0), (value,))
@@ -171,7 +172,7 @@ def _rounded_type(kind: FieldType, places: int) -> FieldType:
     return nullable(decimal(digits - scale + places + 1, places), when=kind.nullable)
 
 
-def _round(node: exp.Expression, read: Read) -> Operation:
+def _round(node: exp.Expr, read: Read) -> Operation:
     value = _number(node, read, frozenset({"decimal", "float64"}))
     places = _whole_literal(node, "decimals", 0) or 0
     if value.type.base == "float64" and places:
@@ -182,7 +183,7 @@ def _round(node: exp.Expression, read: Read) -> Operation:
     return Operation("round", _rounded_type(value.type, places), (value,), places)
 
 
-def _whole_literal(node: exp.Expression, part: str, minimum: int) -> int | None:
+def _whole_literal(node: exp.Expr, part: str, minimum: int) -> int | None:
     given = node.args.get(part)
     if given is None:
         return None
@@ -193,12 +194,13 @@ def _whole_literal(node: exp.Expression, part: str, minimum: int) -> int | None:
         or int(given.name) < minimum
     ):
         raise PipelineSpecError(
-            f"`{node.sql('duckdb')}`: expected a written whole number of at least {minimum}, got `{given.sql('duckdb')}`"
+            f"`{node.sql('duckdb')}`: expected a written whole number of "
+            f"at least {minimum}, got `{given.sql('duckdb')}`"
         )
     return int(given.name)
 
 
-def _text(node: exp.Expression, operand: exp.Expression, read: Read) -> Operation:
+def _text(node: exp.Expr, operand: exp.Expr, read: Read) -> Operation:
     value = read(operand)
     if value.type.base != "string":
         raise PipelineSpecError(
@@ -207,17 +209,15 @@ def _text(node: exp.Expression, operand: exp.Expression, read: Read) -> Operatio
     return value
 
 
-def _text_function(
-    name: OperationName, result: FieldType
-) -> Callable[[exp.Expression, Read], Operation]:
-    def build(node: exp.Expression, read: Read) -> Operation:
+def _text_function(name: OperationName, result: FieldType) -> Callable[[exp.Expr, Read], Operation]:
+    def build(node: exp.Expr, read: Read) -> Operation:
         value = _text(node, node.this, read)
         return Operation(name, nullable(result, when=value.type.nullable), (value,))
 
     return build
 
 
-def _substring(node: exp.Expression, read: Read) -> Operation:
+def _substring(node: exp.Expr, read: Read) -> Operation:
     value = _text(node, node.this, read)
     start, length = _whole_literal(node, "start", 1), _whole_literal(node, "length", 0)
     if start is None:
@@ -225,18 +225,18 @@ def _substring(node: exp.Expression, read: Read) -> Operation:
     return Operation("substring", value.type, (value,), (start, length))
 
 
-def _join(node: exp.Expression, read: Read) -> Operation:
+def _join(node: exp.Expr, read: Read) -> Operation:
     parts = (_text(node, node.this, read), _text(node, node.expression, read))
     missing = any(part.type.nullable for part in parts)
     return Operation("concat", nullable(STRING, when=missing), parts)
 
 
-def _concat(node: exp.Expression, read: Read) -> Operation:
+def _concat(node: exp.Expr, read: Read) -> Operation:
     parts = tuple(_text(node, part, read) for part in node.expressions)
     return Operation("concat_skip_null", STRING, parts)
 
 
-def _time_unit(node: exp.Expression, unit: exp.Expression | None, allowed: tuple[str, ...]) -> str:
+def _time_unit(node: exp.Expr, unit: exp.Expr | None, allowed: tuple[str, ...]) -> str:
     name = unit.name.lower() if unit is not None else ""
     if name not in allowed:
         raise PipelineSpecError(
@@ -245,7 +245,7 @@ def _time_unit(node: exp.Expression, unit: exp.Expression | None, allowed: tuple
     return name
 
 
-def _instant(node: exp.Expression, operand: exp.Expression, read: Read) -> Operation:
+def _instant(node: exp.Expr, operand: exp.Expr, read: Read) -> Operation:
     value = read(operand)
     if family(value.type) not in {"instant", "date"}:
         raise PipelineSpecError(
@@ -254,19 +254,19 @@ def _instant(node: exp.Expression, operand: exp.Expression, read: Read) -> Opera
     return value
 
 
-def _extract(node: exp.Expression, read: Read) -> Operation:
+def _extract(node: exp.Expr, read: Read) -> Operation:
     unit = _time_unit(node, node.this, EXTRACT_UNITS)
     value = convert(_instant(node, node.expression, read), TIMESTAMP)
     return Operation("extract", nullable(INT64, when=value.type.nullable), (value,), unit)
 
 
-def _date_trunc(node: exp.Expression, read: Read) -> Operation:
+def _date_trunc(node: exp.Expr, read: Read) -> Operation:
     unit = _time_unit(node, node.args.get("unit"), TRUNCATE_UNITS)
     value = convert(_instant(node, node.this, read), TIMESTAMP)
     return Operation("date_trunc", nullable(TIMESTAMP, when=value.type.nullable), (value,), unit)
 
 
-FUNCTIONS: dict[type[exp.Expression], Callable[[exp.Expression, Read], Operation]] = {
+FUNCTIONS: dict[type[exp.Expr], Callable[[exp.Expr, Read], Operation]] = {
     exp.Abs: _abs,
     exp.Floor: _whole,
     exp.Ceil: _whole,

@@ -1,7 +1,7 @@
 """Types of SQL expressions: sqlglot's tree in, operations with explicit conversions out.
 
-The table is strict: what is not listed here is refused, so that no expression means something else in polars than in
-DuckDB. Options of a call that are not listed are refused as well.
+The table is strict: what is not listed here is refused, so that no expression means something else
+in polars than in DuckDB. Options of a call that are not listed are refused as well.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ from pipelines.operation import Operation, OperationName
 Fields = Mapping[str, FieldType]
 
 _IGNORED = {"big_int", "safe", "coalesce", "typed", "_type", "joined"}
-_PARTS: dict[type[exp.Expression], set[str]] = {
+_PARTS: dict[type[exp.Expr], set[str]] = {
     exp.Case: {"this", "ifs", "default"},
     exp.In: {"this", "expressions"},
     exp.Between: {"this", "low", "high"},
@@ -51,7 +51,7 @@ _PARTS: dict[type[exp.Expression], set[str]] = {
     exp.DateTrunc: {"this", "unit"},
     exp.Literal: {"this", "is_string"},
 }
-_COMPARISONS: dict[type[exp.Expression], OperationName] = {
+_COMPARISONS: dict[type[exp.Expr], OperationName] = {
     exp.EQ: "eq",
     exp.NEQ: "ne",
     exp.LT: "lt",
@@ -61,7 +61,7 @@ _COMPARISONS: dict[type[exp.Expression], OperationName] = {
     exp.NullSafeEQ: "same",
     exp.NullSafeNEQ: "not_same",
 }
-_ARITHMETIC: dict[type[exp.Expression], OperationName] = {
+_ARITHMETIC: dict[type[exp.Expr], OperationName] = {
     exp.Add: "add",
     exp.Sub: "sub",
     exp.Mul: "mul",
@@ -70,7 +70,7 @@ _ARITHMETIC: dict[type[exp.Expression], OperationName] = {
     exp.Mod: "mod",
 }
 _EQUALITY = {"eq", "ne", "same", "not_same"}
-_FORMS: dict[type[exp.Expression], str] = {
+_FORMS: dict[type[exp.Expr], str] = {
     exp.Select: "a subquery",
     exp.Subquery: "a subquery",
     exp.Exists: "a subquery",
@@ -86,16 +86,16 @@ _FORMS: dict[type[exp.Expression], str] = {
 }
 
 
-def type_expression(tree: exp.Expression, fields: Fields) -> Operation:
+def type_expression(tree: exp.Expr, fields: Fields) -> Operation:
     """Type a parsed expression against the fields.
 
     Raises:
-        PipelineSpecError: An unknown field or function, a type error, or something that is not computed here.
+        PipelineSpecError: An unknown field or function, a type error, or what is not computed here.
     """
     return _Typing(fields).read(tree)
 
 
-def check_parts(node: exp.Expression) -> None:
+def check_parts(node: exp.Expr) -> None:
     """Refuse options of a call that nobody reads, so that none is silently ignored."""
     allowed = _PARTS.get(type(node), {"this", "expression"}) | _IGNORED
     for name, value in node.args.items():
@@ -109,7 +109,7 @@ class _Typing:
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
 
-    def read(self, node: exp.Expression) -> Operation:
+    def read(self, node: exp.Expr) -> Operation:
         if isinstance(node, exp.Paren):
             return self.read(node.this)
         if isinstance(node, exp.Column):
@@ -123,7 +123,7 @@ class _Typing:
             return FUNCTIONS[type(node)](node, self.read)
         raise PipelineSpecError(_refusal(node))
 
-    def column(self, node: exp.Expression) -> Operation:
+    def column(self, node: exp.Expr) -> Operation:
         name = node.name
         if node.args.get("table") is not None:
             raise PipelineSpecError(f"expected a plain field name, got `{node.sql('duckdb')}`")
@@ -134,18 +134,18 @@ class _Typing:
             raise PipelineSpecError(f"no field `{name}` in `source.fields`{hint}")
         return Operation("column", self._fields[name], constant=name)
 
-    def literal(self, node: exp.Expression) -> Operation:
+    def literal(self, node: exp.Expr) -> Operation:
         if node.args.get("is_string"):
             return Operation("literal", STRING, constant=str(node.this))
         return number_literal(str(node.this))
 
-    def boolean(self, node: exp.Expression) -> Operation:
+    def boolean(self, node: exp.Expr) -> Operation:
         return Operation("literal", BOOL, constant=bool(node.this))
 
-    def null_literal(self, _node: exp.Expression) -> Operation:
+    def null_literal(self, _node: exp.Expr) -> Operation:
         return Operation("literal", nullable(STRING))
 
-    def condition(self, node: exp.Expression) -> Operation:
+    def condition(self, node: exp.Expr) -> Operation:
         value = self.read(node)
         if is_null(value):
             return convert(value, BOOL)
@@ -155,22 +155,22 @@ class _Typing:
             )
         return value
 
-    def connect(self, node: exp.Expression) -> Operation:
+    def connect(self, node: exp.Expr) -> Operation:
         name: OperationName = "and" if isinstance(node, exp.And) else "or"
         sides = (self.condition(node.this), self.condition(node.expression))
         return Operation(
             name, nullable(BOOL, when=any(side.type.nullable for side in sides)), sides
         )
 
-    def negation(self, node: exp.Expression) -> Operation:
+    def negation(self, node: exp.Expr) -> Operation:
         value = self.condition(node.this)
         return Operation("not", value.type, (value,))
 
-    def comparison(self, node: exp.Expression) -> Operation:
+    def comparison(self, node: exp.Expr) -> Operation:
         left, right = self.read(node.this), self.read(node.expression)
         return compare(_COMPARISONS[type(node)], left, right, node.sql("duckdb"))
 
-    def is_test(self, node: exp.Expression) -> Operation:
+    def is_test(self, node: exp.Expr) -> Operation:
         value, target = self.read(node.this), node.expression
         if isinstance(target, exp.Null):
             return Operation("is_null", BOOL, (value,))
@@ -181,14 +181,14 @@ class _Typing:
             f"`{node.sql('duckdb')}`: expected `is null`, `is true` or `is false`"
         )
 
-    def between(self, node: exp.Expression) -> Operation:
+    def between(self, node: exp.Expr) -> Operation:
         value, text = self.read(node.this), node.sql("duckdb")
         low = compare("ge", value, self.read(node.args["low"]), text)
         high = compare("le", value, self.read(node.args["high"]), text)
         missing = low.type.nullable or high.type.nullable
         return Operation("and", nullable(BOOL, when=missing), (low, high))
 
-    def membership(self, node: exp.Expression) -> Operation:
+    def membership(self, node: exp.Expr) -> Operation:
         if not node.expressions:
             raise PipelineSpecError(f"`{node.sql('duckdb')}`: expected a list of values, got none")
         text = node.sql("duckdb")
@@ -199,7 +199,7 @@ class _Typing:
         missing = any(value.type.nullable for value in values)
         return Operation("in", nullable(BOOL, when=missing), tuple(values))
 
-    def like(self, node: exp.Expression) -> Operation:
+    def like(self, node: exp.Expr) -> Operation:
         value, pattern = self.read(node.this), node.expression
         if value.type.base != "string" or is_null(value):
             raise PipelineSpecError(
@@ -212,7 +212,7 @@ class _Typing:
         )
         return Operation("not", result.type, (result,)) if node.args.get("negate") else result
 
-    def choice(self, node: exp.Expression) -> Operation:
+    def choice(self, node: exp.Expr) -> Operation:
         text = node.sql("duckdb")
         branches = node.args["ifs"]
         default = node.args.get("default")
@@ -226,26 +226,26 @@ class _Typing:
         missing = any(value.type.nullable for value in values)
         return Operation("case", nullable(values[0].type, when=missing), (*pairs, values[-1]))
 
-    def branch_condition(self, node: exp.Expression, branch: exp.Expression) -> Operation:
+    def branch_condition(self, node: exp.Expr, branch: exp.Expr) -> Operation:
         if node.this is None:
             return self.condition(branch.this)
         return compare("eq", self.read(node.this), self.read(branch.this), node.sql("duckdb"))
 
-    def coalesce(self, node: exp.Expression) -> Operation:
+    def coalesce(self, node: exp.Expr) -> Operation:
         values = unify(
             [self.read(part) for part in (node.this, *node.expressions)], f"`{node.sql('duckdb')}`"
         )
         missing = all(value.type.nullable for value in values)
         return Operation("coalesce", nullable(values[0].type, when=missing), tuple(values))
 
-    def arithmetic(self, node: exp.Expression) -> Operation:
+    def arithmetic(self, node: exp.Expr) -> Operation:
         left, right = self.read(node.this), self.read(node.expression)
         return arithmetic(_ARITHMETIC[type(node)], left, right, node.sql("duckdb"))
 
-    def minus(self, node: exp.Expression) -> Operation:
+    def minus(self, node: exp.Expr) -> Operation:
         return negate(self.read(node.this), node.sql("duckdb"))
 
-    def conversion(self, node: exp.Expression) -> Operation:
+    def conversion(self, node: exp.Expr) -> Operation:
         target = node.args["to"]
         value = self.read(node.this)
         if node.this.is_string and target.this in {
@@ -260,7 +260,7 @@ class _Typing:
 
 
 def compare(name: OperationName, left: Operation, right: Operation, text: str) -> Operation:
-    """Compare two values of one family; the result is null when a side is, but for `same` and `not_same`."""
+    """Compare two values of one family; null when a side is, but for `same` and `not_same`."""
     sides = unify([left, right], f"`{text}`")
     for side in sides:
         _check_comparable(name, side, text)
@@ -277,7 +277,7 @@ def _check_comparable(name: OperationName, value: Operation, text: str) -> None:
         raise PipelineSpecError(f"`{text}`: expected values with an order, got `{value.type}`")
 
 
-def _refusal(node: exp.Expression) -> str:
+def _refusal(node: exp.Expr) -> str:
     for form, words in _FORMS.items():
         if isinstance(node, form):
             return f"`{node.sql('duckdb')}`: {words} is not allowed in a row expression"
@@ -287,14 +287,14 @@ def _refusal(node: exp.Expression) -> str:
         return (
             f"unknown function `{name}`, expected one of {known}{near_miss(name, FUNCTION_WORDS)}"
         )
-    return f"`{node.sql('duckdb')}`: this form is not computed with the same meaning as in DuckDB, so it is refused"
+    return f"`{node.sql('duckdb')}`: not computed with the meaning it has in DuckDB, so refused"
 
 
-_Reader = Callable[[_Typing, exp.Expression], Operation]
+_Reader = Callable[[_Typing, exp.Expr], Operation]
 
 
-def _readers() -> dict[type[exp.Expression], _Reader]:
-    single: dict[type[exp.Expression], _Reader] = {
+def _readers() -> dict[type[exp.Expr], _Reader]:
+    single: dict[type[exp.Expr], _Reader] = {
         exp.Literal: _Typing.literal,
         exp.Boolean: _Typing.boolean,
         exp.Null: _Typing.null_literal,

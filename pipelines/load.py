@@ -1,9 +1,11 @@
-"""Pipelines by name or path: found in the project, then in the shipped catalog, read and checked."""
+"""Pipelines by name or path, from the project, then the shipped catalog: read and checked."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ruamel.yaml.nodes import MappingNode
 
 from common.errors import PipelineSpecError, UnknownNameError
 from common.near_miss import near_miss
@@ -43,7 +45,7 @@ KINDS: dict[str, PipelineKind] = {
 
 
 def check_pipeline(path: Path) -> tuple[PipelineSpec | None, list[Problem]]:
-    """Read a pipeline file and collect every problem; the specification is None as soon as there is one.
+    """Read a pipeline file and collect every problem; no specification when there is one.
 
     Raises:
         UsageError: The file cannot be read at all.
@@ -68,8 +70,8 @@ def check_pipeline(path: Path) -> tuple[PipelineSpec | None, list[Problem]]:
 
 
 def _check_kind(
-    document: Document, node: Any, kind: PipelineKind
-) -> tuple[PipelineSpec | None, list[Problem]]:  # noqa: ANN401 - a node of an untyped library
+    document: Document, node: MappingNode, kind: PipelineKind
+) -> tuple[PipelineSpec | None, list[Problem]]:
     values = read(document, node, kind.shape)
     if values is MISSING:
         return None, document.problems
@@ -104,7 +106,7 @@ def load_stream(path: Path) -> StreamSpec:
 
 
 def pipeline_files(project_dir: Path | None) -> dict[str, Path]:
-    """List the pipelines by name, sorted: the project's `pipelines/` first, then the shipped catalog."""
+    """List the pipelines by name; the project's `pipelines/` goes before the shipped catalog."""
     found: dict[str, Path] = {}
     folders = [CATALOG_DIR] if project_dir is None else [project_dir / "pipelines", CATALOG_DIR]
     for folder in folders:
@@ -116,8 +118,8 @@ def pipeline_files(project_dir: Path | None) -> dict[str, Path]:
 def find_pipeline(name_or_path: str, project_dir: Path | None) -> Path:
     """Find the file of a pipeline given by name or path.
 
-    A word that ends in .yaml or .yml or holds a slash is a path; everything else is the name of a file in the project's `pipelines/`
-    or in the shipped catalog.
+    A word that ends in .yaml or .yml or holds a slash is a path; everything else is the name of a
+    file in the project's `pipelines/` or in the shipped catalog.
 
     Raises:
         UnknownNameError: There is none; the message names a near miss.
@@ -133,6 +135,7 @@ def find_pipeline(name_or_path: str, project_dir: Path | None) -> Path:
     if name_or_path not in known:
         hint = near_miss(name_or_path, known) or f"; known are {', '.join(known) or 'none'}"
         raise UnknownNameError(
-            f"pipeline `{name_or_path}`: expected a name from `sluice pipelines list` or a path to a .yaml file, got neither{hint}"
+            f"pipeline `{name_or_path}`: expected a name from `sluice pipelines list` "
+            f"or a path to a .yaml file, got neither{hint}"
         )
     return known[name_or_path]

@@ -1,7 +1,7 @@
 """A typed expression as a small tree of operations: what compilers of expressions read.
 
-Every implicit conversion of SQL is an explicit `cast` here, so both sides of an arithmetic operation or a comparison
-have one type, and a compiler never guesses.
+Every implicit conversion of SQL is an explicit `cast` here (decimals alone may differ in their
+digits), so a compiler never guesses.
 """
 
 from dataclasses import dataclass, field
@@ -30,9 +30,10 @@ class Operation:
     Attributes:
         name: What is computed.
         type: Type of the result, with its nullability.
-        arguments: Operands; of `case`: condition, value, condition, value, …, and the value of `else` last.
-        constant: Column name of `column`; value of `literal` (milliseconds since the epoch for a timestamp); pattern
-            of `like`; digits of `round`; unit of `extract` and `date_trunc`; (start, length) of `substring`.
+        arguments: Operands; of `case`: condition, value, condition, value, …, the value of `else`.
+        constant: Column name of `column`; value of `literal` (milliseconds since the epoch for a
+            timestamp); pattern of `like`; digits of `round`; unit of `extract` and `date_trunc`;
+            (start, length) of `substring`.
     """
 
     name: OperationName

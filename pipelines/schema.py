@@ -1,4 +1,4 @@
-"""JSON Schema (draft 2020-12) of pipeline files, generated from the same shapes that the loader reads by."""
+"""JSON Schema (draft 2020-12) of pipeline files, from the shapes that the loader reads by."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Shapes of a pipeline file's parts: one declaration gives the checks, the messages and the JSON Schema."""
+"""Shapes of a pipeline file's parts: one declaration gives checks, messages and JSON Schema."""
 
 from dataclasses import dataclass
 

@@ -1,5 +1,6 @@
 """The typed specification of a stream, after its YAML was checked."""
 
+import hashlib
 from typing import Literal
 
 from common.payloads import Model
@@ -13,7 +14,8 @@ class EventTime(Model):
     Attributes:
         field: Name of the field that holds the event time.
         out_of_orderness_ms: Bound of disorder within one partition.
-        idle_timeout_ms: A partition without news for this long no longer holds back the watermark; None is never.
+        idle_timeout_ms: A partition without news for this long no longer holds back the watermark;
+            None is never.
         max_ahead_ms: An event time further than this after "now" is a dead letter.
         max_drift_ms: A partition further than this ahead of the slowest with unread data waits.
         close_after_ms: Quiet time after which windows close by the clock; None is never.
@@ -51,7 +53,7 @@ class Late(Model):
 
 
 class Trigger(Model):
-    """How often a range is cut: after `interval_ms`, or as soon as `max_records` wait in a partition."""
+    """When a range is cut: after `interval_ms`, or when `max_records` wait in a partition."""
 
     interval_ms: int = 1_000
     max_records: int = 100_000
@@ -79,10 +81,10 @@ class SinkSpec(Model):
 
 
 class StreamSpec(Model):
-    """A stream as its pipeline file declares it; every default filled in, every duration in milliseconds.
+    """A stream as its file declares it; defaults filled in, durations in milliseconds.
 
     Attributes:
-        fields: Types of the record's fields, in the words of `contracts.field_type` (`decimal(12,2)`, `string?`).
+        fields: Types of the record's fields as written (`decimal(12,2)`, `string?`).
         aggregate: Output column to aggregate expression, in output order.
         emit_updates_ms: Interval of early emissions; None emits final rows only.
     """
@@ -106,9 +108,7 @@ class StreamSpec(Model):
     trigger: Trigger = Trigger()
 
     def result_hash(self) -> str:
-        """Hash everything that changes results (all but sinks' housekeeping, trigger, description, owner)."""
-        import hashlib
-
+        """Hash what changes results: all but trigger, description, owner, sinks' housekeeping."""
         housekeeping = {"__all__": {"retention_ms", "compress_after_ms"}}
         content = self.model_dump_json(
             exclude={

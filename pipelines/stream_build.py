@@ -70,7 +70,7 @@ def _sink(kind: str, options: Values) -> SinkSpec:
 
 
 def unsupported(spec: StreamSpec) -> list[tuple[Path, str]]:
-    """List the parts of a valid stream that this version cannot run yet, each with its path in the file."""
+    """List the parts of a valid stream that this version cannot run yet, with their paths."""
     found: list[tuple[Path, str]] = []
     if spec.window is None:
         found.append((("window",), "streams without a window"))

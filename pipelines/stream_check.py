@@ -10,7 +10,7 @@ from common.errors import PipelineSpecError
 from common.near_miss import near_miss
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
-from pipelines.document import MISSING, Document
+from pipelines.document import MISSING, Document, Plain
 from pipelines.duration import format_duration
 from pipelines.expression import (
     AggregateExpression,
@@ -53,7 +53,7 @@ def check_stream(document: Document, values: Values) -> None:
     _sinks(document, values)
 
 
-def _part(values: Values, *path: str) -> Any:  # noqa: ANN401 - plain YAML values
+def _part(values: Values, *path: str) -> Plain:
     found: Any = values
     for name in path:
         found = found.get(name) if isinstance(found, dict) else None
@@ -75,18 +75,20 @@ def _fields(document: Document, values: Values) -> dict[str, FieldType]:
 
 def _event_time(document: Document, values: Values, fields: dict[str, FieldType]) -> None:
     name = _part(values, "event_time", "field")
-    if name is None or name in (_part(values, "source", "fields") or {}) and name not in fields:
+    if name is None or (name in (_part(values, "source", "fields") or {}) and name not in fields):
         return
     path = ("event_time", "field")
     if name not in fields:
         document.report(
             path,
-            f"no field `{name}` in `source.fields`{near_miss(name, _part(values, 'source', 'fields') or {})}",
+            f"no field `{name}` in `source.fields`"
+            f"{near_miss(name, _part(values, 'source', 'fields') or {})}",
         )
     elif fields[name].base not in {"timestamp", "timestamp_ms"}:
         document.report(
             path,
-            f"expected a field of type timestamp or timestamp_ms, got `{name}` of type `{fields[name]}`",
+            f"expected a field of type timestamp or timestamp_ms, "
+            f"got `{name}` of type `{fields[name]}`",
         )
 
 
@@ -119,7 +121,7 @@ def _expression(
     known: dict[str, FieldType],
     broken: set[str],
 ) -> FieldType | None:
-    """Type an expression; a problem that may only follow from a field that is itself wrong is not repeated."""
+    """Type an expression; no problem where a column that it uses has one already."""
     try:
         kind: FieldType = parse(text, known).type
     except PipelineSpecError as error:
@@ -198,7 +200,8 @@ def _window(document: Document, values: Values) -> None:
             panes = size // gcd(size, slide)
             document.report(
                 ("window", "every"),
-                f"expected at most {MAX_PANES:,} panes a window, got {panes:,}; choose a longer `every`",
+                f"expected at most {MAX_PANES:,} panes a window, got {panes:,}; "
+                "choose a longer `every`",
             )
     _alignment(document, window)
 

@@ -9,7 +9,7 @@ Values = dict[str, Any]
 
 
 def render_stream(spec: StreamSpec) -> Values:
-    """Write a specification as the content of a pipeline file; reading that gives the same specification."""
+    """Write a specification as the content of a file; reading that gives the same one."""
     values: Values = {
         "kind": "stream",
         "name": spec.name,

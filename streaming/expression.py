@@ -1,8 +1,9 @@
 """Typed expressions compiled to polars, with DuckDB's meaning.
 
-Whole numbers are computed one size wider and converted back strictly, decimals with a strict conversion to their
-declared digits, so an overflow raises and never wraps. Branches of `case` and `coalesce` that can raise see null
-where they are not taken, so `case when x < 1000 then x * x end` does not fail on what its condition excludes.
+Whole numbers are computed one size wider and converted back strictly, decimals are converted
+strictly to their declared digits, so an overflow raises and never wraps. Branches of `case`,
+`coalesce`, `and` and `or` that can raise see null where they are not taken, so
+`case when x < 1000 then x * x end` does not fail on what its condition excludes.
 """
 
 import re
@@ -44,7 +45,7 @@ def condition_to_polars(expression: ScalarExpression) -> pl.Expr:
 
 
 def _compile(node: Operation, taken: pl.Expr | None) -> pl.Expr:
-    """Compile a node; where `taken` is given, columns are null in the rows for which it is not true."""
+    """Compile a node; with `taken`, columns are null in the rows for which it is not true."""
     if node.name == "column":
         column = pl.col(str(node.constant))
         return column if taken is None else pl.when(taken).then(column)
@@ -61,7 +62,7 @@ def _compile(node: Operation, taken: pl.Expr | None) -> pl.Expr:
 
 
 def _guarded(node: Operation, taken: pl.Expr | None) -> pl.Expr:
-    """Compile `and` and `or` so that the right side is computed only where the left does not decide."""
+    """Compile `and`, `or`: the right side is computed where the left does not decide."""
     left = _compile(node.arguments[0], taken)
     open_rows = left.fill_null(value=True) if node.name == "and" else ~left.fill_null(value=False)
     right = _compile(node.arguments[1], _both(taken, open_rows))
@@ -100,8 +101,8 @@ def _case(node: Operation, taken: pl.Expr | None) -> pl.Expr:
         branches.append((condition, _compile(value, inside if _can_raise(value) else taken)))
         none_before = _both(none_before, ~condition)
     result = _compile(default, none_before if _can_raise(default) else taken)
-    for condition, value in reversed(branches):
-        result = pl.when(condition).then(value).otherwise(result)
+    for condition, chosen in reversed(branches):
+        result = pl.when(condition).then(chosen).otherwise(result)
     return result
 
 
@@ -135,7 +136,7 @@ def _checked(
 def _divide(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
     divisor = parts[1]
     if not node.arguments[1].columns:
-        # polars multiplies by the reciprocal of a scalar, which rounds twice: make the divisor a column
+        # polars multiplies by the reciprocal of a scalar, which rounds twice: make it a column
         divisor = pl.when(parts[0].is_not_null()).then(divisor)
     return parts[0] / divisor
 
@@ -213,7 +214,7 @@ def _substring(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
 
 
 def _simple_case(text: pl.Expr, *pairs: str) -> pl.Expr:
-    """Replace the letters whose case polars changes by context or into two, as DuckDB does one by one."""
+    """Replace letters whose case polars changes by context or into two, as DuckDB does."""
     for letter, other in zip(pairs[::2], pairs[1::2], strict=True):
         text = text.str.replace_all(letter, other, literal=True)
     return text
@@ -253,8 +254,10 @@ _COMPILERS: dict[str, Callable[[Operation, list[pl.Expr]], pl.Expr]] = {
     "not": lambda _, parts: ~parts[0],
     "concat": lambda _, parts: reduce(lambda left, right: left + right, parts),
     "concat_skip_null": lambda _, parts: pl.concat_str([part.fill_null("") for part in parts]),
-    "lower": lambda _, parts: _simple_case(parts[0], "İ", "i", "Σ", "σ").str.to_lowercase(),
-    "upper": lambda _, parts: _simple_case(parts[0], "ß", "ẞ").str.to_uppercase(),
+    "lower": lambda _, parts: _simple_case(
+        parts[0], "\u0130", "i", "\u03a3", "\u03c3"
+    ).str.to_lowercase(),
+    "upper": lambda _, parts: _simple_case(parts[0], "\u00df", "\u1e9e").str.to_uppercase(),
     "length": lambda _, parts: parts[0].str.len_chars().cast(pl.Int64),
     "substring": _substring,
     "trim": lambda _, parts: parts[0].str.strip_chars(" "),
