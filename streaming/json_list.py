@@ -1,0 +1,71 @@
+"""Lists in records: their elements become records of their own, so that one kernel decodes both."""
+
+import numpy as np
+import numpy.typing as npt
+
+from streaming.json_code import MAX_DEPTH
+from streaming.json_jit import byte_at, entry
+from streaming.json_text import CLOSE_BRACKET, Bytes, skip_space, skip_value
+
+Longs = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int32]
+
+ELEMENT = "v"
+_FRAME = np.frombuffer(bytearray(b'{"v":}'), dtype=np.uint8)
+GROWTH = 4
+"""An element of n bytes takes n + 1 in its list and n + 6 as a record: at most 3.5 times as many."""
+
+
+@entry
+def _wrap(
+    text: Bytes, list_at: Longs, list_size: Longs, frame: Bytes, stack: Bytes,
+    into: Bytes, start: Longs, size: Ints, count: Longs,
+) -> int:  # fmt: skip
+    written = 0
+    element = 0
+    for row in range(len(list_at)):
+        count[row] = 0
+        end = list_at[row] + list_size[row]
+        at = list_at[row] + 1
+        while at < end:
+            at = skip_space(text, at, end)
+            if at >= end or byte_at(text, at) == CLOSE_BRACKET:
+                break
+            after, _ = skip_value(text, at, end, stack, 1)
+            start[element] = written
+            for i in range(5):
+                into[written + i] = frame[i]
+            written += 5
+            for i in range(at, after):
+                into[written] = byte_at(text, i)
+                written += 1
+            into[written] = frame[5]
+            written += 1
+            size[element] = written - start[element]
+            element += 1
+            count[row] += 1
+            at = skip_space(text, after, end) + 1
+    return element
+
+
+def wrap_elements(
+    text: Bytes, list_at: Longs, list_size: Longs
+) -> tuple[Bytes, Longs, Ints, Longs]:
+    """Write every element of some lists as a record `{"v":element}`.
+
+    Args:
+        text: The block's bytes.
+        list_at: First byte of each list; the lists were checked by the kernel.
+        list_size: Length of each list in bytes; 0 for a null.
+
+    Returns:
+        The records' bytes, their starts and sizes, and the number of elements per list.
+    """
+    byte_count = int(list_size.sum())
+    into = np.empty(GROWTH * byte_count, dtype=np.uint8)
+    start = np.empty(byte_count, dtype=np.int64)
+    size = np.empty(byte_count, dtype=np.int32)
+    count = np.empty(len(list_at), dtype=np.int64)
+    stack = np.zeros(MAX_DEPTH + 2, dtype=np.uint8)
+    elements = _wrap(text, list_at, list_size, _FRAME, stack, into, start, size, count)
+    return into, start[:elements].copy(), size[:elements].copy(), count
