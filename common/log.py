@@ -16,7 +16,10 @@ from pydantic import SecretStr
 from common.settings import LogSettings
 
 MASK = "**********"
-_SECRET_NAME = re.compile(r"password|passwd|secret|api_?key|access_?key|token|dsn", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"password|passwd|secret|api_?key|access_?key|(auth|access|bearer)_?token|^dsn$|_dsn$",
+    re.IGNORECASE,
+)
 _CREDENTIALS = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+@")
 
 
