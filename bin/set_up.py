@@ -8,6 +8,7 @@ next call instant.
 
 import ast
 import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -48,6 +49,8 @@ def install(level: str) -> int:
     environment = {**os.environ, **uv_environment()}
     python = str(VENV / "bin/python")
     say("1/3 uv and the build backends")
+    if importlib.util.find_spec("pip") is None:  # an earlier start was interrupted
+        run([python, "-m", "ensurepip"], environment, quiet=True)
     pip = [python, "-m", "pip", "install", "--quiet", "--retries", "2", "--require-hashes"]
     if not run(
         [*pip, "--disable-pip-version-check", "-r", str(SETUP_LOCK)], environment, quiet=True
