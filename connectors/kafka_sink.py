@@ -136,12 +136,13 @@ async def _write(
     """Commit records and sequence in one transaction; after an error, abort it as far as that is possible."""
     await producer.begin_transaction()
     try:
+        # First the sequence: a fenced producer finds out here, before records wait in its buffers.
+        await producer.send_offsets_to_transaction({TopicPartition(topic, 0): sequence}, writer)
         acknowledged = []
         for key, value, headers in records:
             future = await producer.send(topic, value=value, key=key, headers=headers)
             future.add_done_callback(_retrieve)
             acknowledged.append(future)
-        await producer.send_offsets_to_transaction({TopicPartition(topic, 0): sequence}, writer)
         await asyncio.gather(*acknowledged)
         await producer.commit_transaction()
     except BaseException:
@@ -149,6 +150,9 @@ async def _write(
         with suppress(kafka_errors.KafkaError, AssertionError, OSError, TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await producer.abort_transaction()
+        # The error reached us through another future; unseen here, it would be logged at a random later time.
+        end = producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001 - aiokafka offers no other way
+        end.add_done_callback(_retrieve)
         raise
 
 
