@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from jsonschema import Draft7Validator
+from jsonschema.validators import validator_for
 from ruamel.yaml import YAML
 
 from common.settings_load import load_settings
@@ -49,7 +49,7 @@ def test_compose_follows_the_compose_specification() -> None:
         (files("check_jsonschema.builtin_schemas.vendor") / "compose-spec.json").read_text()
     )
 
-    problems = list(Draft7Validator(schema).iter_errors(COMPOSE))
+    problems = list(validator_for(schema)(schema).iter_errors(COMPOSE))
 
     assert not problems, problems[0].message
 
