@@ -74,7 +74,7 @@ class KafkaAdmin:
         meta = await self._cluster.retrying(lambda: self._cluster.topic(topic, fresh=True))
         if len(meta.leaders) >= partitions:
             return False
-        request = CreatePartitionsRequest([(topic, (partitions, []))], REQUEST_WAIT_MS, False)
+        request = CreatePartitionsRequest([(topic, (partitions, None))], REQUEST_WAIT_MS, False)
         await self._change(request, f"widening of topic `{topic}` to {partitions} partitions")
         await self._settled(
             topic,
