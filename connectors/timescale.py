@@ -32,21 +32,28 @@ class TimescaleSink(PostgresSink):
         """Load the extension; PostgreSQL without it goes on as plain PostgreSQL."""
         if not await connection.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'"):
             return ["TimescaleDB extension is not there: a plain PostgreSQL table stands in for the hypertable"]
+        if await _functions(connection) is not None:
+            return []
+        path = await connection.fetchval("SELECT current_setting('search_path')")
         try:
             await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
         except asyncpg.PostgresError as error:
             return [f"TimescaleDB extension cannot be loaded ({error}): a plain PostgreSQL table stands in"]
+        finally:
+            # The script of the embedded build leaves its own search path behind.
+            await connection.execute("SELECT set_config('search_path', $1, false)", path)
         return []
 
     async def _shape(self, connection: asyncpg.Connection, table: SinkTable) -> list[str]:
         """Turn the new table into a hypertable."""
         time = _time_column(table)
-        if not await _has_extension(connection):
+        schema = await _functions(connection)
+        if schema is None:
             return []
         if time is None:
             return [f"TimescaleDB table `{table.name}` has no time in its identity: it is a plain table"]
         await connection.execute(
-            f"SELECT create_hypertable({literal(quoted(table.name))}::regclass, by_range({literal(time)}, "
+            f"SELECT {schema}.create_hypertable({literal(quoted(table.name))}::regclass, {schema}.by_range({literal(time)}, "
             f"INTERVAL '{chunk_interval_ms(table)} milliseconds'), create_default_indexes => false)"
         )
         return []
@@ -54,7 +61,8 @@ class TimescaleSink(PostgresSink):
     async def _after(self, connection: asyncpg.Connection, table: SinkTable) -> list[str]:
         """Set retention and compression; a policy that the server refuses is a note, not a failure."""
         time = _time_column(table)
-        if time is None or not await _is_hypertable(connection, table.name):
+        schema = await _functions(connection)
+        if time is None or schema is None or not await _is_hypertable(connection, table.name):
             return await super()._after(connection, table)
         relation = f"{literal(quoted(table.name))}::regclass"
         notes = []
@@ -63,8 +71,8 @@ class TimescaleSink(PostgresSink):
                 connection,
                 f"retention of `{table.name}`",
                 [
-                    f"SELECT remove_retention_policy({relation}, if_exists => true)",
-                    f"SELECT add_retention_policy({relation}, INTERVAL '{table.retention_ms} milliseconds')",
+                    f"SELECT {schema}.remove_retention_policy({relation}, if_exists => true)",
+                    f"SELECT {schema}.add_retention_policy({relation}, INTERVAL '{table.retention_ms} milliseconds')",
                 ],
             )
         if table.compress_after_ms is not None:
@@ -74,8 +82,8 @@ class TimescaleSink(PostgresSink):
                 [
                     f"ALTER TABLE {quoted(table.name)} SET (timescaledb.compress, timescaledb.compress_segmentby = '_key', "
                     f"timescaledb.compress_orderby = {literal(quoted(time) + ' DESC')})",
-                    f"SELECT remove_compression_policy({relation}, if_exists => true)",
-                    f"SELECT add_compression_policy({relation}, INTERVAL '{table.compress_after_ms} milliseconds')",
+                    f"SELECT {schema}.remove_compression_policy({relation}, if_exists => true)",
+                    f"SELECT {schema}.add_compression_policy({relation}, INTERVAL '{table.compress_after_ms} milliseconds')",
                 ],
             )
         return notes
@@ -86,13 +94,15 @@ def _time_column(table: SinkTable) -> str | None:
     return next((name for name in table.identity if name in times), None)
 
 
-async def _has_extension(connection: asyncpg.Connection) -> bool:
-    return bool(await connection.fetchval("SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'"))
+async def _functions(connection: asyncpg.Connection) -> str | None:
+    """Name the schema of the extension's functions, quoted; None where the extension is not loaded."""
+    return await connection.fetchval(
+        "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+        "WHERE e.extname = 'timescaledb'"
+    )
 
 
 async def _is_hypertable(connection: asyncpg.Connection, name: str) -> bool:
-    if not await _has_extension(connection):
-        return False
     return bool(
         await connection.fetchval(
             "SELECT count(*) FROM timescaledb_information.hypertables h "
