@@ -1,0 +1,319 @@
+"""`sluice stream`: starts streams, watches and steers them, and shows their results."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from starter.output import Output, OutputFormat, command_app, print_json, say
+
+if TYPE_CHECKING:
+    from common.settings import Settings
+    from pipelines.stream import StreamSpec
+    from starter.stream_client import StreamClient, StreamRun
+
+T = TypeVar("T")
+
+app = command_app(
+    """Start, watch and steer streams.
+
+    Example: sluice stream start sales-1m --until latest --wait
+    """
+)
+
+Name = Annotated[str, typer.Argument(help="Name of a pipeline, or path of its file.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Watch until it is done.")]
+Timeout = Annotated[
+    str | None, typer.Option(help="Longest wait, such as 5m; the run goes on after it (exit code 6).")
+]
+
+
+class RowFormat(StrEnum):
+    """Form of printed rows."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class SinkKind(StrEnum):
+    """Where results can be read."""
+
+    CLICKHOUSE = "clickhouse"
+    TIMESCALEDB = "timescaledb"
+    POSTGRES = "postgres"
+
+
+@app.command()
+def start(
+    name: Name,
+    until: Annotated[
+        str | None,
+        typer.Option(help="End of a bounded run: latest, a time, or offsets such as 0=1500,1=900."),
+    ] = None,
+    fresh: Annotated[  # noqa: FBT002 - an option of the command line
+        bool, typer.Option("--fresh", help="Begin a new epoch instead of going on.")
+    ] = False,
+    begin: Annotated[
+        str, typer.Option("--from", help="Where a new epoch begins: earliest, latest or a time.")
+    ] = "earliest",
+    wait: Wait = False,  # noqa: FBT002 - an option of the command line
+    timeout: Timeout = None,
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Start a stream; it goes on from where its last run ended.
+
+    Example: sluice stream start sales-1m --until latest --wait
+    """
+    from starter.stream_target import parse_from, parse_until
+    from workflows.stream_input import StreamInput
+
+    settings = _settings()
+    spec = _load_spec(name, settings)
+    task = StreamInput(
+        spec=spec,
+        fresh=fresh,
+        begin=parse_from(begin),
+        until=None if until is None else parse_until(until),
+    )
+    timeout_s = _seconds(timeout)
+
+    async def run(client: "StreamClient") -> None:
+        started = await client.start(task)
+        if wait:
+            await _watch(client, started, timeout_s, output)
+            return
+        web_ui = client.web_ui(spec.name)
+        if output is OutputFormat.JSON:
+            print_json({"pipeline": spec.name, "state": "starting", "web_ui": web_ui})
+            return
+        print(f"{spec.name}  started")
+        print(f"  watch    sluice stream status {spec.name} --wait")
+        print(f"  web UI   {web_ui}")
+
+    _run(settings, spec.name, run, goes_on=wait)
+
+
+@app.command()
+def status(
+    name: Name,
+    wait: Wait = False,  # noqa: FBT002 - an option of the command line
+    timeout: Timeout = None,
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Show where a stream stands; with --wait watch it until it ends.
+
+    Example: sluice stream status sales-1m -o json
+    """
+    from starter.stream_view import print_status, print_status_json
+
+    settings = _settings()
+    stream, timeout_s = _stream_name(name, settings), _seconds(timeout)
+
+    async def run(client: "StreamClient") -> None:
+        found = await _find(client, stream, settings)
+        if wait:
+            await _watch(client, found, timeout_s, output)
+            return
+        show = print_status_json if output is OutputFormat.JSON else print_status
+        show(await client.status(found), client.web_ui(stream))
+
+    _run(settings, stream, run, goes_on=wait)
+
+
+@app.command()
+def pause(
+    name: Name,
+    wait: Wait = False,  # noqa: FBT002 - an option of the command line
+    timeout: Timeout = None,
+) -> None:
+    """Read nothing more until `resume`; what was read is finished and flushed.
+
+    Example: sluice stream pause sales-1m --wait
+    """
+    _steer(name, "pause", {"paused"}, wait=wait, timeout=timeout)
+
+
+@app.command()
+def resume(
+    name: Name,
+    wait: Wait = False,  # noqa: FBT002 - an option of the command line
+    timeout: Timeout = None,
+) -> None:
+    """Go on exactly where the stream paused.
+
+    Example: sluice stream resume sales-1m
+    """
+    _steer(name, "resume", {"running"}, wait=wait, timeout=timeout)
+
+
+@app.command()
+def drain(
+    name: Name,
+    wait: Wait = False,  # noqa: FBT002 - an option of the command line
+    timeout: Timeout = None,
+) -> None:
+    """Take in no more, finish what is planned, save the state and end.
+
+    Windows that are half full stay in the saved state; `start` goes on with them.
+
+    Example: sluice stream drain sales-1m --wait
+    """
+    _steer(name, "drain", None, wait=wait, timeout=timeout)
+
+
+@app.command()
+def stop(
+    name: Name,
+    wait: Wait = False,  # noqa: FBT002 - an option of the command line
+    timeout: Timeout = None,
+) -> None:
+    """Save the state at once and end; what was in flight is read again by the next start.
+
+    Example: sluice stream stop sales-1m --wait
+    """
+    _steer(name, "stop", None, wait=wait, timeout=timeout)
+
+
+@app.command()
+def results(
+    name: Name,
+    limit: Annotated[int, typer.Option(min=0, help="Most rows to show; 0 is all.")] = 20,
+    sink: Annotated[
+        SinkKind | None, typer.Option(help="Sink to read; by default the stream's first.")
+    ] = None,
+    output: Annotated[
+        RowFormat, typer.Option("-o", "--output", help="Form of the output.")
+    ] = RowFormat.TABLE,
+) -> None:
+    """Show the newest rows of a stream's final view, each window once in its last revision.
+
+    Example: sluice stream results sales-1m --limit 20 --sink timescaledb
+    """
+    from common.errors import UnknownNameError
+    from connectors.sinks import open_sink
+    from starter.stream_view import print_rows
+
+    settings = _settings()
+    spec = _load_spec(name, settings)
+    kinds = {one.kind: one for one in reversed(spec.sinks)}
+    kind = spec.sinks[0].kind if sink is None else sink.value
+    if kind not in kinds:
+        raise UnknownNameError(
+            f"sink `{kind}` of stream `{spec.name}`: expected one of {', '.join(kinds)}; "
+            "correct `--sink`"
+        )
+
+    async def run() -> None:
+        opened = open_sink(kind, settings)
+        try:
+            rows = await opened.final_rows(kinds[kind].table, limit or None)
+        finally:
+            await opened.close()
+        print_rows(rows, output.value)
+
+    asyncio.run(run())
+
+
+def _steer(
+    name: str, signal: str, states: set[str] | None, *, wait: bool, timeout: str | None
+) -> None:
+    """Send a signal; with `wait` until the stream is in one of `states`, or has ended if None."""
+    from starter.stream_view import print_result
+    from starter.stream_watch import wait_for_end, wait_for_state
+
+    settings = _settings()
+    stream, timeout_s = _stream_name(name, settings), _seconds(timeout)
+
+    async def run(client: "StreamClient") -> None:
+        found = await _find(client, stream, settings)
+        await client.signal(found, signal)
+        if not wait:
+            say(f"{stream}  {signal} requested; see `sluice stream status {stream}`")
+        elif states is None:
+            result = await wait_for_end(client, found, timeout_s)
+            print_result(stream, result, client.web_ui(stream))
+        else:
+            reached = await wait_for_state(client, found, states, timeout_s)
+            print(f"{stream}  {reached.state}")
+
+    _run(settings, stream, run, goes_on=wait)
+
+
+async def _watch(
+    client: "StreamClient", run: "StreamRun", timeout_s: float | None, output: OutputFormat
+) -> None:
+    """Watch a stream to its end and print it; exit code 1 when its ledger does not balance."""
+    from starter.stream_view import print_result, print_result_json
+    from starter.stream_watch import wait_for_end
+
+    result = await wait_for_end(client, run, timeout_s)
+    show = print_result_json if output is OutputFormat.JSON else print_result
+    show(run.name, result, client.web_ui(run.name))
+    if not result.ledger.balanced:
+        raise typer.Exit(1)
+
+
+async def _find(client: "StreamClient", name: str, settings: "Settings") -> "StreamRun":
+    from common.errors import UsageError
+    from pipelines.load import find_pipeline
+
+    run = await client.find(name)
+    if run is None:
+        find_pipeline(name, settings.project_dir)  # an unknown name is told with its near miss
+        raise UsageError(
+            f"stream `{name}`: expected one that was started, got none; "
+            f"start it with `sluice stream start {name}`"
+        )
+    return run
+
+
+def _run(
+    settings: "Settings",
+    name: str,
+    action: "Callable[[StreamClient], Awaitable[None]]",
+    *,
+    goes_on: bool,
+) -> None:
+    """Connect and act; a wait that ends early says that the run goes on."""
+    from starter.stream_client import StreamClient
+    from starter.stream_watch import WaitTimedOutError
+
+    async def connected() -> None:
+        await action(await StreamClient.open(settings))
+
+    try:
+        asyncio.run(connected())
+    except KeyboardInterrupt:
+        if goes_on:
+            say(f"{name}  goes on; watch it again with `sluice stream status {name} --wait`")
+        raise typer.Exit(130) from None
+    except WaitTimedOutError as error:
+        say(str(error))
+        raise typer.Exit(6) from error
+
+
+def _settings() -> "Settings":
+    from common.settings_load import load_settings
+
+    return load_settings()
+
+
+def _load_spec(name: str, settings: "Settings") -> "StreamSpec":
+    from pipelines.load import find_pipeline, load_stream
+
+    return load_stream(find_pipeline(name, settings.project_dir))
+
+
+def _stream_name(name: str, settings: "Settings") -> str:
+    """Give the name of a stream that was given by name or path."""
+    is_path = name.endswith((".yaml", ".yml")) or "/" in name
+    return _load_spec(name, settings).name if is_path else name
+
+
+def _seconds(timeout: str | None) -> float | None:
+    from pipelines.duration import parse_duration
+
+    return None if timeout is None else parse_duration(timeout) / 1000

@@ -1,0 +1,250 @@
+"""Streams as Temporal shows them: start, signal, ask, and what a closed one left behind."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+)
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from common.errors import FatalError, ServiceUnavailableError, TopicMissingError, UsageError
+from common.errors import UnknownNameError
+from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE, stream_workflow_id
+from common.settings import Settings
+from connectors.kafka import KafkaLog
+from connectors.temporal import connect
+from streaming.status import StreamResult, StreamStatus
+from workflows.stream_input import STREAM_WORKFLOW, StreamInput
+
+QUERY_TIMEOUT = timedelta(seconds=5)
+POLLER_AGE = timedelta(seconds=75)
+"""A poller whose last long poll began longer ago is gone; a poll lasts up to a minute."""
+
+_TRANSIENT = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.CANCELLED,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+        RPCStatusCode.UNKNOWN,
+    }
+)
+
+
+class NoAnswerError(FatalError):
+    """The stream runs, yet nobody answers for it now."""
+
+
+class StreamFailedError(FatalError):
+    """The workflow of a stream did not end as a stream ends."""
+
+
+@dataclass(frozen=True)
+class StreamRun:
+    """The last run of a stream: its handle, and whether it goes on."""
+
+    name: str
+    handle: WorkflowHandle[object, StreamResult]
+    is_open: bool
+    status: WorkflowExecutionStatus | None
+
+
+class StreamClient:
+    """Talks to the workflows of streams."""
+
+    def __init__(self, settings: Settings, client: Client) -> None:
+        self._settings = settings
+        self._client = client
+
+    @classmethod
+    async def open(cls, settings: Settings) -> "StreamClient":
+        """Connect. Raises `SettingsError` without an address, `ServiceUnavailableError` without answer."""
+        return cls(settings, await connect(settings.temporal))
+
+    async def start(self, task: StreamInput) -> StreamRun:
+        """Start a stream, after checking that it can run at all.
+
+        Raises:
+            UnknownNameError: The topic does not exist; nothing was started.
+            FatalError: No worker polls a queue it needs, or it runs already.
+        """
+        name = task.spec.name
+        if (run := await self.find(name)) is not None and run.is_open:
+            raise _already_running(name)
+        await self._check_workers()
+        await self._check_topic(task.spec.topic)
+        workflow_id = stream_workflow_id(name)
+        try:
+            await self._client.start_workflow(
+                STREAM_WORKFLOW,
+                task,
+                id=workflow_id,
+                task_queue=STREAM_QUEUE,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                static_summary=task.spec.description or f"stream {name}",
+            )
+        except WorkflowAlreadyStartedError as error:
+            raise _already_running(name) from error
+        except RPCError as error:
+            raise self._unavailable(error) from error
+        return StreamRun(name, self._handle(name), is_open=True, status=None)
+
+    async def find(self, name: str) -> StreamRun | None:
+        """Find the last run of a stream; None when it was never started, or long ago."""
+        handle = self._handle(name)
+        try:
+            found = await handle.describe(rpc_timeout=QUERY_TIMEOUT)
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                return None
+            raise self._unavailable(error) from error
+        is_open = found.status == WorkflowExecutionStatus.RUNNING
+        return StreamRun(name, handle, is_open, found.status)
+
+    async def signal(self, run: StreamRun, signal: str) -> None:
+        """Send `pause`, `resume`, `drain` or `stop`. Raises `FatalError` when the run has ended."""
+        try:
+            await run.handle.signal(signal, rpc_timeout=QUERY_TIMEOUT)
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                raise FatalError(
+                    f"stream `{run.name}`: expected a running one to {signal}, got one that has "
+                    f"ended; see `sluice stream status {run.name}`"
+                ) from error
+            raise self._unavailable(error) from error
+
+    async def status(self, run: StreamRun) -> StreamStatus:
+        """Ask a stream where it stands; of one that ended without worker around, what its result says.
+
+        Raises:
+            NoAnswerError: No worker answers for it.
+            ServiceUnavailableError: Temporal does not answer.
+        """
+        try:
+            return await run.handle.query(
+                "status", result_type=StreamStatus, rpc_timeout=QUERY_TIMEOUT
+            )
+        except (WorkflowQueryFailedError, WorkflowQueryRejectedError, RPCError) as error:
+            if isinstance(error, RPCError) and error.status == RPCStatusCode.UNAVAILABLE:
+                raise self._unavailable(error) from error
+            if not run.is_open:
+                return _from_result(run.name, await self.result(run))
+            raise NoAnswerError(
+                f"stream `{run.name}`: expected a worker on queue `{STREAM_QUEUE}` to answer, got "
+                f"none ({_first_line(error)}); it goes on when one is there: run `sluice up`"
+            ) from error
+
+    async def result(self, run: StreamRun) -> StreamResult:
+        """Wait until a stream has ended; gives how.
+
+        Raises:
+            StreamFailedError: It failed, or was cancelled or terminated from outside.
+            ServiceUnavailableError: Temporal does not answer.
+        """
+        try:
+            return await run.handle.result()
+        except WorkflowFailureError as error:
+            cause = error.cause
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
+            raise StreamFailedError(
+                f"stream `{run.name}`: expected to complete, drain or stop, got "
+                f"{type(error.cause).__name__}: {_first_line(cause)}; see {self.web_ui(run.name)}"
+            ) from error
+        except RPCError as error:
+            raise self._unavailable(error) from error
+
+    def web_ui(self, name: str) -> str:
+        """Give the stream's page in the Web UI, or the workflow's id where none is known."""
+        workflow_id = stream_workflow_id(name)
+        if self._settings.temporal.ui_address is None:
+            return f"workflow {workflow_id}"
+        base = self._settings.temporal.ui_address.rstrip("/")
+        namespace = self._settings.temporal.namespace
+        return f"{base}/namespaces/{namespace}/workflows/{quote(workflow_id, safe='')}"
+
+    def _handle(self, name: str) -> WorkflowHandle[object, StreamResult]:
+        return self._client.get_workflow_handle(
+            stream_workflow_id(name), result_type=StreamResult
+        )
+
+    def _unavailable(self, error: RPCError) -> Exception:
+        if error.status in _TRANSIENT:
+            address = self._settings.temporal.address or "its address"
+            return ServiceUnavailableError("Temporal", address, _first_line(error))
+        return FatalError(f"Temporal: expected to be obeyed, got {error.status.name}: {error}")
+
+    async def _check_workers(self) -> None:
+        kinds = {
+            STREAM_QUEUE: TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+            STREAM_COMPUTE_QUEUE: TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+        }
+        idle = [queue for queue, kind in kinds.items() if not await self._is_polled(queue, kind)]
+        if idle:
+            raise FatalError(
+                f"queue `{'`, `'.join(idle)}`: expected a worker, got none; run `sluice up`, or "
+                f"`sluice worker --queues {','.join(kinds)}`, then start again; nothing was started"
+            )
+
+    async def _is_polled(self, queue: str, kind: TaskQueueType.ValueType) -> bool:
+        request = DescribeTaskQueueRequest(
+            namespace=self._settings.temporal.namespace,
+            task_queue=TaskQueue(name=queue),
+            task_queue_type=kind,
+        )
+        try:
+            answer = await self._client.workflow_service.describe_task_queue(
+                request, timeout=QUERY_TIMEOUT
+            )
+        except RPCError as error:
+            raise self._unavailable(error) from error
+        oldest = datetime.now(UTC) - POLLER_AGE
+        return any(
+            poller.last_access_time.ToDatetime(tzinfo=UTC) > oldest for poller in answer.pollers
+        )
+
+    async def _check_topic(self, topic: str) -> None:
+        log = KafkaLog(self._settings.kafka, "sluice-start")
+        try:
+            await log.describe(topic)
+        except TopicMissingError as error:
+            raise UnknownNameError(f"{error}; nothing was started") from error
+        finally:
+            await log.close()
+
+
+def _already_running(name: str) -> UsageError:
+    return UsageError(
+        f"stream `{name}`: expected none running, got one that runs already; watch it with "
+        f"`sluice stream status {name} --wait`, or end it with `sluice stream drain {name} --wait`"
+    )
+
+
+def _from_result(name: str, result: StreamResult) -> StreamStatus:
+    return StreamStatus(
+        pipeline=name,
+        state=result.state,
+        epoch=result.epoch,
+        watermark_ms=result.watermark_ms,
+        flush_seq=result.flush_seq,
+        flushed_rows=result.flushed_rows,
+        ledger=result.ledger,
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

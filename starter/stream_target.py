@@ -1,0 +1,45 @@
+"""Where a run of a stream begins and ends, in the words of the command line."""
+
+import re
+
+from common.errors import UsageError
+from pipelines.duration import parse_time
+from streaming.status import StreamFrom, StreamUntil
+
+_OFFSETS = re.compile(r"\d+=\d+(,\d+=\d+)*")
+
+
+def parse_from(text: str) -> StreamFrom:
+    """Read `earliest`, `latest` or a time with zone. Raises `UsageError`."""
+    if text == "earliest":
+        return StreamFrom(kind="earliest")
+    if text == "latest":
+        return StreamFrom(kind="latest")
+    return StreamFrom(kind="time", time_ms=_time("--from", text, "earliest, latest or a time"))
+
+
+def parse_until(text: str) -> StreamUntil:
+    """Read `latest`, a time with zone, or offsets such as `0=1500,1=900`. Raises `UsageError`.
+
+    >>> parse_until("0=1500,1=900").offsets
+    {0: 1500, 1: 900}
+    """
+    if text == "latest":
+        return StreamUntil(kind="latest")
+    if _OFFSETS.fullmatch(text):
+        pairs = [tuple(map(int, pair.split("="))) for pair in text.split(",")]
+        offsets = dict(pairs)
+        if len(offsets) != len(pairs):
+            raise UsageError(f"`--until`: expected each partition once, got `{text}`")
+        return StreamUntil(kind="offsets", offsets=offsets)
+    expected = "latest, a time, or offsets such as 0=1500,1=900"
+    return StreamUntil(kind="time", time_ms=_time("--until", text, expected))
+
+
+def _time(option: str, text: str, expected: str) -> int:
+    try:
+        return parse_time(text)
+    except UsageError as error:
+        raise UsageError(
+            f"`{option}`: expected {expected} (times as 2026-05-01T00:00Z), got `{text}`"
+        ) from error

@@ -1,0 +1,113 @@
+"""Watching a stream until it ends or reaches a state, with a live line on stderr."""
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+
+from common.errors import ServiceUnavailableError, SluiceError
+from starter.output import say
+from starter.stream_client import NoAnswerError, StreamClient, StreamRun
+from starter.stream_view import live_line
+from streaming.status import StreamResult, StreamStatus
+
+POLL_INTERVAL_S = 0.4
+PLAIN_INTERVAL_S = 5.0
+RETRY_PAUSE_S = 1.0
+
+Show = Callable[[str, str], None]
+"""Takes the live line, and a word that changes when the line is worth a line of its own."""
+
+
+class WaitTimedOutError(SluiceError):
+    """What was waited for did not come in time; the run goes on."""
+
+
+async def wait_for_end(client: StreamClient, run: StreamRun, timeout_s: float | None) -> StreamResult:
+    """Show a stream until it has ended; outages of Temporal and of the workers are waited out.
+
+    Raises:
+        WaitTimedOutError: It goes on after `timeout_s`.
+        StreamFailedError: It did not end as a stream ends.
+    """
+    ended = asyncio.ensure_future(_patient_result(client, run))
+    try:
+        async with asyncio.timeout(timeout_s), _live() as show:
+            while not ended.done():
+                await _show_status(client, run, show)
+                await asyncio.wait([ended], timeout=POLL_INTERVAL_S)
+            return await ended
+    except TimeoutError as error:
+        raise _timed_out(run.name, "to end", timeout_s) from error
+    finally:
+        ended.cancel()
+
+
+async def wait_for_state(
+    client: StreamClient, run: StreamRun, states: Collection[str], timeout_s: float | None
+) -> StreamStatus:
+    """Show a stream until it is in one of the states. Raises `WaitTimedOutError`."""
+    try:
+        async with asyncio.timeout(timeout_s), _live() as show:
+            while True:
+                status = await _show_status(client, run, show)
+                if status is not None and status.state in states:
+                    return status
+                await asyncio.sleep(POLL_INTERVAL_S)
+    except TimeoutError as error:
+        raise _timed_out(run.name, f"to be {' or '.join(states)}", timeout_s) from error
+
+
+async def _patient_result(client: StreamClient, run: StreamRun) -> StreamResult:
+    while True:
+        try:
+            return await client.result(run)
+        except ServiceUnavailableError:
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+
+async def _show_status(client: StreamClient, run: StreamRun, show: Show) -> StreamStatus | None:
+    try:
+        status = await client.status(run)
+    except (NoAnswerError, ServiceUnavailableError) as error:
+        show(f"{run.name}  waiting   {error}", type(error).__name__)
+        return None
+    show(live_line(status), f"{status.state} {status.reason}")
+    return status
+
+
+def _timed_out(name: str, expected: str, timeout_s: float | None) -> WaitTimedOutError:
+    return WaitTimedOutError(
+        f"stream `{name}`: expected {expected} within {timeout_s:g} s, it goes on; "
+        f"watch it again with `sluice stream status {name} --wait`"
+    )
+
+
+@contextlib.asynccontextmanager
+async def _live() -> AsyncIterator[Show]:
+    """Show one line that changes on a terminal; else a line every few seconds and when the word changes."""
+    if not sys.stderr.isatty():
+        yield _plain_lines()
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(stderr=True), transient=True, auto_refresh=False) as live:
+        yield lambda line, _word: live.update(
+            Text(line, no_wrap=True, overflow="ellipsis"), refresh=True
+        )
+
+
+def _plain_lines() -> Show:
+    last_word, last_time = "", 0.0
+
+    def show(line: str, word: str) -> None:
+        nonlocal last_word, last_time
+        now = time.monotonic()
+        if word != last_word or now - last_time >= PLAIN_INTERVAL_S:
+            last_word, last_time = word, now
+            say(line)
+
+    return show
