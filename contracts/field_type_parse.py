@@ -12,7 +12,7 @@ TYPE_WORDS = (
     "string int32 int64 float64 bool decimal(p,s) timestamp_ms timestamp date uuid json list<T>"
 )
 
-_DECIMAL = re.compile(r"decimal\(\s*(\d+)\s*,\s*(\d+)\s*\)")
+_DECIMAL = re.compile(r"decimal\(\s*([0-9]+)\s*,\s*([0-9]+)\s*\)")
 _LIST = re.compile(r"list<(.+)>")
 _PLAIN = tuple(name for name in get_args(BaseType) if name not in {"decimal", "list"})
 _ALIASES = {

@@ -25,9 +25,9 @@ NUMBERS = EXACT | {"float64"}
 INSTANTS = frozenset({"timestamp", "timestamp_ms"})
 UNORDERED = frozenset({"json", "list"})
 
-_INTEGER = re.compile(r"\d+")
-_DECIMAL = re.compile(r"(\d*)\.(\d*)")
-_FLOAT = re.compile(r"(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
+_INTEGER = re.compile(r"[0-9]+")
+_DECIMAL = re.compile(r"([0-9]*)\.([0-9]*)")
+_FLOAT = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]+")
 _INTEGER_DIGITS = {"int32": 10, "int64": 19}
 
 

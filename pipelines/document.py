@@ -35,7 +35,7 @@ Plain = Any
 MISSING = object()
 """Stands for a value that could not be read; its problem is already recorded."""
 
-_INTEGER = re.compile(r"[+-]?\d+")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 @dataclass
@@ -98,7 +98,8 @@ def compose(path: FilePath, document: Document) -> MappingNode | None:
 
 def read(document: Document, node: Node, shape: Shape, path: Path = ()) -> Plain:
     """Read a node by its shape into text, numbers, lists and dicts; `MISSING` for what is wrong."""
-    document.locate(path, node)
+    if not (isinstance(node, ScalarNode) and node.value == ""):
+        document.locate(path, node)  # else its name is the better place
     if isinstance(shape, Options):
         return _read_options(document, node, shape, path)
     if isinstance(shape, Table):
@@ -156,31 +157,39 @@ def _read_options(document: Document, node: Node, shape: Options, path: Path) ->
         document.report(path, f"expected options ({', '.join(shape.options)}), got {_kind(node)}")
         return MISSING
     values: dict[str, Any] = {}
-    unknown = False
     found = entries(document, node, path)
-    names = {name for name, _, _ in found}
+    names = [name for name, _, _ in found]
     for name, _, value in found:
         here = (*path, name)
         if name in shape.options:
             values[name] = read(document, value, shape.options[name], here)
-            continue
-        unknown = True
-        expected = (
-            shape.one_of if shape.one_of and not names & set(shape.one_of) else tuple(shape.options)
-        )
-        listed = ", ".join(expected)
-        document.report(
-            here, f"unknown option, expected one of {listed}{near_miss(name, shape.options)}"
-        )
+        else:
+            hint = near_miss(name, shape.options)
+            listed = ", ".join(_expected_options(shape, names))
+            document.report(here, f"unknown option, expected one of {listed}{hint}")
+    _report_missing(document, shape, names, path)
+    return values
+
+
+def _expected_options(shape: Options, names: list[str]) -> tuple[str, ...]:
+    """List the choice that is still open, else all options."""
+    return (
+        tuple(shape.options)
+        if set(names) & set(shape.one_of)
+        else shape.one_of or tuple(shape.options)
+    )
+
+
+def _report_missing(document: Document, shape: Options, names: list[str], path: Path) -> None:
+    """Report options that must be there, unless an unknown one is a misspelling of it."""
+    unknown = [name for name in names if name not in shape.options]
     for name in shape.required:
-        if name not in names:
+        if name not in names and not any(near_miss(other, [name]) for other in unknown):
             document.report((*path, name), "expected this option, got none")
-            values[name] = MISSING
     chosen = [name for name in shape.one_of if name in names]
-    if shape.one_of and len(chosen) != 1 and not (unknown and not chosen):
+    if len(chosen) > 1 or (shape.one_of and not chosen and not unknown):
         got = " and ".join(chosen) or "none"
         document.report(path, f"expected exactly one of {', '.join(shape.one_of)}, got {got}")
-    return values
 
 
 def _read_table(document: Document, node: Node, shape: Table, path: Path) -> Plain:

@@ -1,7 +1,7 @@
 """Durations, sizes and times in the words of a pipeline file."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from common.errors import UsageError
 
@@ -10,9 +10,12 @@ MAX_DURATION_MS = 1 << 50
 
 _DURATION_UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _SIZE_UNITS = {"GB": 1 << 30, "MB": 1 << 20, "KB": 1 << 10, "B": 1}
-_DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
-_SIZE = re.compile(r"(\d+)(B|KB|MB|GB)")
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d)?)")
+_DURATION = re.compile(r"([0-9]+)(ms|s|m|h|d)")
+_SIZE = re.compile(r"([0-9]+)(B|KB|MB|GB)")
+_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d)?)", re.ASCII
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 DURATION_PATTERN = f"^{_DURATION.pattern}$"
 
@@ -63,14 +66,11 @@ def parse_time(text: str) -> int:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise UsageError(f"{expected}: {error}") from error
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    since = moment - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000 + since.microseconds // 1_000
 
 
 def format_time(value_ms: int) -> str:
     """Write milliseconds since the epoch as ISO 8601 in UTC with milliseconds."""
-    return (
-        datetime.fromtimestamp(value_ms / 1_000, UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )
+    moment = _EPOCH + timedelta(milliseconds=value_ms)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

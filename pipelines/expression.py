@@ -126,6 +126,8 @@ def _scalar(text: str, tree: exp.Expr, fields: Mapping[str, FieldType]) -> Scala
         root = type_expression(tree, fields)
     except PipelineSpecError as error:
         raise PipelineSpecError(f"`{text}`: {error}") from error
+    except RecursionError as error:
+        raise PipelineSpecError(f"`{text[:60]}…`: expected an expression of less depth") from error
     if is_null(root):
         raise PipelineSpecError(f"`{text}`: expected a value with a type, got null; cast it")
     return ScalarExpression(text, tree, root.type, root.columns, root)

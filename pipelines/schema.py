@@ -25,7 +25,7 @@ SCHEMA_DIR = Path(__file__).parent / "schema"
 
 _ELEMENT = (
     r"(string|int32|int64|float64|bool|timestamp_ms|timestamp|date|uuid|json"
-    r"|decimal\(\s*\d{1,2}\s*,\s*\d{1,2}\s*\))\??"
+    r"|decimal\(\s*[0-9]{1,2}\s*,\s*[0-9]{1,2}\s*\))\??"
 )
 FIELD_TYPE_PATTERN = rf"^({_ELEMENT}|list<.+>\??)$"
 

@@ -174,9 +174,9 @@ def _aggregates(
     windowed = values.get("window") is not None
     if windowed and not values.get("aggregate"):
         document.report(("aggregate",), "expected at least one aggregate beside `window`, got none")
-    for part in ("aggregate", "group_by", "late", "emit"):
-        if not windowed and values.get(part):
-            document.report((part,), "expected only with `window`, got it without")
+    needless = [part for part in ("aggregate", "group_by", "late", "emit") if values.get(part)]
+    if needless and not windowed:
+        document.report((needless[0],), "expected only with `window`, got it without")
 
 
 def _window(document: Document, values: Values) -> None:

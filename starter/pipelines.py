@@ -51,13 +51,13 @@ def list_pipelines(
     rows = []
     for name, path in pipeline_files(_project_dir()).items():
         spec, problems = check_pipeline(path)
+        wrong = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        hint = f"{wrong}, see `sluice pipelines validate {name}`"
         rows.append(
             {
                 "name": name,
                 "kind": spec.kind if spec else "",
-                "description": spec.description
-                if spec
-                else f"{len(problems)} problems, see `sluice pipelines validate {name}`",
+                "description": spec.description if spec else hint,
                 "from": "catalog" if path.parent == CATALOG_DIR else str(path),
             }
         )

@@ -1,0 +1,205 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from common.errors import PipelineSpecError
+from pipelines.load import load_pipeline
+from tests.unit.pipelines.stream_file import write
+
+_MISTAKES = [
+    (
+        "kind: stream",
+        "kind: streem",
+        "1:7  kind: expected one of stream, got `streem`; did you mean `stream`?",
+    ),
+    ("kind: stream\n", "", "1:1  kind: expected one of stream, got none"),
+    ("name: sales", "name: Sales", "2:7  name: expected a name of small letters"),
+    ("name: sales", "name:", "2:1  name: expected a name of small letters"),
+    ("name: sales\n", "", "1:1  name: expected this option, got none"),
+    ("name: sales", "nam: sales", "2:1  nam: unknown option, expected one of kind, name"),
+    (
+        "{topic: sales}",
+        "{topic: sales, format: avro}",
+        "source.kafka.format: expected `json`, got `avro`",
+    ),
+    ("{topic: sales}", "sales", "source.kafka: expected options (topic, format), got `sales`"),
+    ("topic: sales", "topic: sales/x", "source.kafka.topic: expected a topic name"),
+    (
+        "category: string",
+        "category: strng",
+        "8:15  source.fields.category: field type `strng`: expected one of",
+    ),
+    (
+        "category: string",
+        "category: string\n    category: int64",
+        "9:5  source.fields.category: expected each name once",
+    ),
+    ("    ts: ", "    a-b: string\n    ts: ", "source.fields.a-b: expected a name of letters"),
+    ("    ts: ", "    _key: string\n    ts: ", "source.fields._key: expected a name of your own"),
+    (
+        "{field: ts}",
+        "{field: tss}",
+        "11:21  event_time.field: no field `tss` in `source.fields`; did you mean `ts`?",
+    ),
+    (
+        "{field: ts}",
+        "{field: amount}",
+        "event_time.field: expected a field of type timestamp or timestamp_ms",
+    ),
+    (
+        "{field: ts}",
+        "{field: ts, out_of_orderness: 2}",
+        "event_time.out_of_orderness: expected a duration",
+    ),
+    (
+        "{field: ts}",
+        "{field: ts, idle_timeout: 0s}",
+        "event_time.idle_timeout: expected a duration of at least 1ms",
+    ),
+    (
+        "where: amount > 0",
+        "where: amount",
+        "12:8  where: `amount`: expected a condition that is true or false",
+    ),
+    ("where: amount > 0", "where: euros > 0", "12:8  where: `euros > 0`: no field `euros`"),
+    ("amount * 0.92", "dollars * 0.92", "derive.euros: `dollars * 0.92`: no field `dollars`"),
+    ("{euros: ", "{late_one: euros + 1, euros: ", "derive.late_one: `euros + 1`: no field `euros`"),
+    ("{euros: ", "{amount: ", "derive.amount: expected a new name"),
+    (
+        "[category]",
+        "[categori]",
+        "group_by[0]: no field or derived column `categori`; did you mean `category`?",
+    ),
+    ("[category]", "[category, category]", "group_by[1]: expected each key once"),
+    (
+        "[category]",
+        "[weight]",
+        "group_by[0]: expected a type that keys can have, got `weight` of type `float64?`",
+    ),
+    ("[category]", "category", "group_by: expected a list, got `category`"),
+    ("{tumbling: 1m}", "{tumbling: 0s}", "window.tumbling: expected a duration of at least 1ms"),
+    (
+        "{tumbling: 1m}",
+        "{tumbling: 1m, session: 1m}",
+        "window: expected exactly one of tumbling, sliding, session",
+    ),
+    ("{tumbling: 1m}", "{tumbling: 1m, every: 1s}", "window.every: expected only beside `sliding`"),
+    ("{tumbling: 1m}", "{sliding: 1m}", "window.every: expected the distance of window starts"),
+    (
+        "{tumbling: 1m}",
+        "{sliding: 1m, every: 2m}",
+        "window.every: expected at most the size 1m, got 2m",
+    ),
+    (
+        "{tumbling: 1m}",
+        "{sliding: 1m, every: 7ms}",
+        "window.every: expected at most 10,000 panes a window, got 60,000",
+    ),
+    (
+        "{tumbling: 1m}",
+        "{tumbling: 1m, offset: no}",
+        "window.offset: expected a duration such as 250ms, 2s, 1m, 1h or 7d, got `no`",
+    ),
+    (
+        "{tumbling: 1m}",
+        "{tumbling: 1m, offset: 1m}",
+        "window.offset: expected less than 1m, got 1m",
+    ),
+    (
+        "{tumbling: 1m}",
+        "{session: 1m, offset: 1s}",
+        "window.offset: expected only with tumbling or sliding",
+    ),
+    ("{tumbling: 1m}", "{tumbling: 1d, timezone: Mars}", "window.timezone: expected a time zone"),
+    (
+        "{tumbling: 1m}",
+        "{tumbling: 1h, timezone: Europe/Berlin}",
+        "window.timezone: expected only with windows of whole days",
+    ),
+    (
+        "  revenue:",
+        "  category:",
+        "aggregate.category: expected a name of its own, got the name of a group key",
+    ),
+    ("  revenue:", "  window_start:", "aggregate.window_start: expected a name of its own"),
+    ("sum(amount)", "amount", "aggregate.revenue: `amount`: expected one aggregate"),
+    (
+        "aggregate:\n  revenue: sum(amount)\n",
+        "",
+        "aggregate: expected at least one aggregate beside `window`",
+    ),
+    ("window: {tumbling: 1m}\n", "", "aggregate: expected only with `window`"),
+    (
+        "clickhouse:",
+        "clickhous:",
+        "sinks[0].clickhous: unknown option, expected one of clickhouse, timescaledb, postgres",
+    ),
+    ("table: sales_1m", "table: 'a b'", "sinks[0].clickhouse.table: expected a table name"),
+    ("table: sales_1m", "table: t, retention: 1d", "sinks[0].clickhouse.retention: unknown option"),
+    (
+        "  - click",
+        "  - clickhouse: {table: sales_1m}\n  - click",
+        "sinks[1].clickhouse.table: expected each table once",
+    ),
+    ("  - clickhouse: {table: sales_1m}", "  []", "sinks: expected at least 1, got 0"),
+    (
+        "sinks:",
+        "trigger: {max_records: 0}\nsinks:",
+        "trigger.max_records: expected a whole number from 1 to 10,000,000, got `0`",
+    ),
+    ("sinks:", "emit: finl\nsinks:", "emit: expected `final` or {updates: …}, got `finl`"),
+    (
+        "sinks:",
+        "late: {allowd: 1s}\nsinks:",
+        "late.allowd: unknown option, expected one of allowed, to; did you mean `allowed`?",
+    ),
+    ("group_by: [category]", "group_by: [category", "expected YAML, got a mistake"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), _MISTAKES)
+def test_mistake_is_told_with_its_place(old: str, new: str, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(PipelineSpecError, match="1 problem, nothing started") as caught:
+        load_pipeline(write(tmp_path, (old, new)))
+    first = str(caught.value).splitlines()[0]
+    assert re.search(r":\d+:\d+  ", first)
+    assert expected in first
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ("{tumbling: 1m}", "{sliding: 1m, every: 1s}", "window.sliding"),
+        ("{tumbling: 1m}", "{session: 30m}", "window.session"),
+        ("{tumbling: 1m}", "{tumbling: 1d, timezone: Europe/Berlin}", "window.timezone"),
+        ("{field: ts}", "{field: ts, close_after: 1m}", "event_time.close_after"),
+        ("sinks:", "emit: {updates: 5s}\nsinks:", "emit"),
+        ("sinks:", "late: {to: sales.late}\nsinks:", "late.to"),
+    ],
+)
+def test_valid_part_that_cannot_run_yet_is_refused(
+    old: str, new: str, path: str, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        PipelineSpecError, match=rf"  {re.escape(path)}: not supported yet by this version"
+    ):
+        load_pipeline(write(tmp_path, (old, new)))
+
+
+def test_raw_stream_is_refused_until_it_can_run(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        ("group_by: [category]\nwindow: {tumbling: 1m}\naggregate:\n  revenue: sum(amount)\n", ""),
+    )
+    with pytest.raises(
+        PipelineSpecError,
+        match="window: not supported yet by this version: streams without a window",
+    ):
+        load_pipeline(path)
+
+
+def test_wrong_field_is_reported_once_and_not_where_it_is_used(tmp_path: Path) -> None:
+    with pytest.raises(PipelineSpecError, match="1 problem") as caught:
+        load_pipeline(write(tmp_path, ("amount: decimal(12,2)", "amount: money")))
+    assert "source.fields.amount" in str(caught.value)

@@ -1,0 +1,65 @@
+import json
+import tempfile
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.load import check_pipeline
+from pipelines.stream import EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
+from pipelines.stream_render import render_stream
+
+_DURATION_MS = st.integers(1, 10**10)
+
+
+def _specs() -> st.SearchStrategy[StreamSpec]:
+    optional = st.none() | _DURATION_MS
+    return st.builds(
+        StreamSpec,
+        name=st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True),
+        description=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20),
+        topic=st.just("t"),
+        fields=st.just({"ts": "timestamp?", "amount": "decimal(12,2)?", "key": "list<string>?"}),
+        event_time=st.builds(
+            EventTime,
+            field=st.just("ts"),
+            out_of_orderness_ms=st.integers(0, 10**10),
+            idle_timeout_ms=_DURATION_MS,
+            max_ahead_ms=st.integers(0, 10**10),
+            max_drift_ms=optional,
+        ),
+        where=st.none() | st.just("amount > 0 and ts is not null"),
+        derive=st.just({"b": "amount * 2", "c": "b + 1"}),
+        group_by=st.just(["c"]),
+        window=_DURATION_MS.flatmap(
+            lambda size_ms: st.builds(
+                Window,
+                kind=st.just("tumbling"),
+                size_ms=st.just(size_ms),
+                offset_ms=st.integers(0, size_ms - 1),
+            )
+        ),
+        aggregate=st.just({"n": "count(*)", "m": "max(b)"}),
+        late=st.builds(Late, allowed_ms=st.integers(0, 10**6)),
+        sinks=st.lists(
+            st.builds(
+                SinkSpec,
+                kind=st.just("timescaledb"),
+                table=st.from_regex(r"[a-z_][a-z0-9_]{0,20}", fullmatch=True),
+                retention_ms=optional,
+                compress_after_ms=optional,
+            ),
+            min_size=1,
+            max_size=3,
+            unique_by=lambda sink: sink.table,
+        ),
+        trigger=st.builds(Trigger, interval_ms=_DURATION_MS, max_records=st.integers(1, 10**7)),
+    )
+
+
+@given(_specs())
+def test_rendered_stream_reads_back_as_the_same_specification(spec: StreamSpec) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "spec.yaml"
+        path.write_text(json.dumps(render_stream(spec)), encoding="utf-8")
+        assert check_pipeline(path) == (spec, [])
