@@ -1,5 +1,7 @@
 """Marks tests by their folder, and keeps tests that share a stack on one worker process."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,9 @@ import pytest
 ROOT = Path(__file__).parent
 PURE = {"unit", "workflows", "replay", "architecture"}
 WITH_SERVICES = {"conformance", "integration", "recovery", "e2e"}
+
+# The commands of the environment (`temporal-test-server`, `sluice`) are found without activating it.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
