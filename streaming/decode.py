@@ -6,7 +6,6 @@ may have an exponent and trailing zeros as long as the value is exact, floats ar
 its text as it came, null in it is a null. A number never passes through a float on its way to an integer or a decimal.
 """
 
-import ctypes
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,12 +127,10 @@ class RecordDecoder:
         text, start, size = _checked(block)
         room = Room(self._table, len(size), int(np.maximum(size, 0).sum(dtype=np.int64)))
         table = self._table
+        latest_ms = self._latest_ms(block, now_ms)
         count, used, float_count = decode_block(
-            text, start, size, self._latest_ms(block, now_ms), self._event_index,
-            table.schema, table.names, table.lookup,
-            room.words, room.wide, room.valid, room.scratch, room.floats, room.row_of,
-            room.verdict, room.fault_field, room.fault_at,
-            room.state, room.state_at, room.memo, room.stack,
+            text.ctypes.data, len(text), start.ctypes.data, size.ctypes.data, latest_ms.ctypes.data,
+            len(size), self._event_index, *table.addresses(), *room.addresses(),
         )  # fmt: skip
         row_of = room.row_of[:count]
         dead = {
@@ -258,8 +255,8 @@ def _check_spec(fields: dict[str, FieldType], wanted: set[str], event_time: str 
 def _checked(block: RecordBlock) -> tuple[Bytes, Longs, npt.NDArray[np.int32]]:
     """Prove that every value lies in the buffer, for the kernel does not look; arrays as the kernel wants them."""
     text = np.ascontiguousarray(block.buffer, dtype=np.uint8)
-    start = np.require(block.value_start, np.int64, ["C", "A", "W"])
-    size = np.require(block.value_size, np.int32, ["C", "A", "W"])
+    start = np.require(block.value_start, np.int64, ["C", "A"])
+    size = np.require(block.value_size, np.int32, ["C", "A"])
     if len({len(start), len(size), len(block.offset), len(block.timestamp_ms)}) > 1:
         raise ValueError("record block: expected arrays of one length, got different ones")
     held = size > 0
@@ -270,11 +267,6 @@ def _checked(block: RecordBlock) -> tuple[Bytes, Longs, npt.NDArray[np.int32]]:
             f"record block: expected values within a buffer of at most {MAX_BUFFER_BYTES} bytes, "
             f"got some outside its {len(text)}"
         )
-    if not text.flags.writeable and len(text):
-        # The kernel is compiled for writable arrays only and never writes to this one.
-        memory = (ctypes.c_uint8 * len(text)).from_address(text.ctypes.data)
-        memory.owner = text  # type: ignore[attr-defined]  # keeps the bytes alive
-        return np.frombuffer(memory, dtype=np.uint8), start, size
     return text, start, size
 
 

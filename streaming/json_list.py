@@ -1,14 +1,19 @@
 """Lists in records: their elements become records of their own, so that one kernel decodes both."""
 
 import numpy as np
-import numpy.typing as npt
 
 from streaming.json_code import MAX_DEPTH
-from streaming.json_jit import byte_at, entry
-from streaming.json_text import CLOSE_BRACKET, Bytes, skip_space, skip_value
-
-Longs = npt.NDArray[np.int64]
-Ints = npt.NDArray[np.int32]
+from streaming.json_jit import (
+    Bytes,
+    Ints,
+    Longs,
+    byte_at,
+    byte_pointer,
+    entry,
+    int_pointer,
+    long_pointer,
+)
+from streaming.json_text import CLOSE_BRACKET, skip_space, skip_value
 
 ELEMENT = "v"
 _FRAME = np.frombuffer(bytearray(b'{"v":}'), dtype=np.uint8)
@@ -18,12 +23,21 @@ GROWTH = 4
 
 @entry
 def _wrap(
-    text: Bytes, list_at: Longs, list_size: Longs, frame: Bytes, stack: Bytes,
-    into: Bytes, start: Longs, size: Ints, count: Longs,
+    text_address: int, at_address: int, length_address: int, list_count: int, frame_address: int, stack_address: int,
+    into_address: int, start_address: int, size_address: int, count_address: int,
 ) -> int:  # fmt: skip
+    text = byte_pointer(text_address)
+    list_at = long_pointer(at_address)
+    list_size = long_pointer(length_address)
+    frame = byte_pointer(frame_address)
+    stack = byte_pointer(stack_address)
+    into = byte_pointer(into_address)
+    start = long_pointer(start_address)
+    size = int_pointer(size_address)
+    count = long_pointer(count_address)
     written = 0
     element = 0
-    for row in range(len(list_at)):
+    for row in range(list_count):
         count[row] = 0
         end = list_at[row] + list_size[row]
         at = list_at[row] + 1
@@ -67,5 +81,8 @@ def wrap_elements(
     size = np.empty(byte_count, dtype=np.int32)
     count = np.empty(len(list_at), dtype=np.int64)
     stack = np.zeros(MAX_DEPTH + 2, dtype=np.uint8)
-    elements = _wrap(text, list_at, list_size, _FRAME, stack, into, start, size, count)
+    elements = _wrap(
+        text.ctypes.data, list_at.ctypes.data, list_size.ctypes.data, len(list_at), _FRAME.ctypes.data,
+        stack.ctypes.data, into.ctypes.data, start.ctypes.data, size.ctypes.data, count.ctypes.data,
+    )  # fmt: skip
     return into, start[:elements].copy(), size[:elements].copy(), count

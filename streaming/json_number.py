@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from streaming.json_code import BAD_NUMBER, OK, TOO_MANY_DIGITS, TOO_MANY_PLACES
 from streaming.json_jit import (
+    Bytes,
     bits_of,
     byte_at,
     called,
@@ -19,7 +20,7 @@ from streaming.json_jit import (
     leading_zeros,
     word_at,
 )
-from streaming.json_text import Bytes, DOT, MARKS, MINUS, ZERO, peek
+from streaming.json_text import DOT, MARKS, MINUS, ZERO, peek
 
 UNSURE = -1
 """A float that needs more than 19 digits to be decided."""

@@ -45,6 +45,13 @@ class FieldTable:
     valid_slots: int
     float_count: int
 
+    def addresses(self) -> tuple[int, ...]:
+        """Give the kernel's arguments, in its order."""
+        return (
+            self.schema.ctypes.data, len(self.schema), self.names.ctypes.data,
+            self.lookup.ctypes.data, len(self.lookup),
+        )  # fmt: skip
+
 
 def build_table(fields: dict[str, FieldType], wanted: set[str]) -> FieldTable:
     """Lay out the fields; lists always get a column, for their elements are checked after the kernel."""
@@ -102,3 +109,12 @@ class Room:
         self.state_at = np.empty(field_count, dtype=np.int64)
         self.memo = np.zeros((code.MEMO_ROWS, code.MEMO_COLUMNS), dtype=np.int64)
         self.stack = np.zeros(code.MAX_DEPTH + 1, dtype=np.uint8)
+
+    def addresses(self) -> tuple[int, ...]:
+        """Give the kernel's arguments, in its order; they hold as long as this object lives."""
+        arrays: tuple[npt.NDArray[np.generic], ...] = (
+            self.words, self.wide, self.valid, self.scratch, self.floats,
+            self.row_of, self.verdict, self.fault_field, self.fault_at,
+            self.state, self.state_at, self.memo, self.stack,
+        )  # fmt: skip
+        return tuple(array.ctypes.data for array in arrays)

@@ -2,7 +2,6 @@
 # ruff: noqa: C901, PLR0911, PLR0912, PLR2004 (a kernel is one flat machine over bytes; calls and names cost what it saves)
 
 import numpy as np
-import numpy.typing as npt
 
 from streaming.json_code import (
     BAD_ESCAPE,
@@ -20,9 +19,7 @@ from streaming.json_code import (
     OK,
     TOO_DEEP,
 )
-from streaming.json_jit import byte_at, called, first_mark, inlined, word_at
-
-Bytes = npt.NDArray[np.uint8]
+from streaming.json_jit import Bytes, byte_at, called, first_mark, inlined, word_at
 
 QUOTE, BACKSLASH, COMMA, COLON, MINUS, DOT, ZERO = 34, 92, 44, 58, 45, 46, 48
 OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET = 123, 125, 91, 93

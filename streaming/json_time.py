@@ -2,8 +2,8 @@
 # ruff: noqa: C901, PLR0911, PLR0912, PLR2004 (a kernel is one flat machine over bytes; calls and names cost what it saves)
 
 from streaming.json_code import BAD_TEXT, NO_ZONE, OK
-from streaming.json_jit import byte_at, called, inlined
-from streaming.json_text import Bytes, COLON, MINUS, peek
+from streaming.json_jit import Bytes, byte_at, called, inlined
+from streaming.json_text import COLON, MINUS, peek
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000

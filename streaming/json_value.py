@@ -32,7 +32,7 @@ from streaming.json_code import (
     UUID,
     WRONG_TYPE,
 )
-from streaming.json_jit import byte_at, called, inlined, word_at
+from streaming.json_jit import Bytes, byte_at, called, inlined, word_at
 from streaming.json_number import (
     INFINITY,
     MAX_EXPONENT,
@@ -47,7 +47,6 @@ from streaming.json_text import (
     OPEN_BRACE,
     OPEN_BRACKET,
     QUOTE,
-    Bytes,
     literal_end,
     peek,
     skip_value,
@@ -65,8 +64,11 @@ UNFINISHED = 4
 
 
 @inlined
-def view(text: Bytes, at: int, size: int, index: int) -> tuple[int, int]:
-    """Make the two words of an Arrow string view: short text inline, else a prefix, buffer and position."""
+def view(text: Bytes, limit: int, at: int, size: int, index: int) -> tuple[int, int]:
+    """Make the two words of an Arrow string view: short text inline, else a prefix, buffer and position.
+
+    Bytes before `limit` may be loaded.
+    """
     length = np.uint64(size)
     shift = np.uint64(32)
     if size > 12:
@@ -74,7 +76,7 @@ def view(text: Bytes, at: int, size: int, index: int) -> tuple[int, int]:
         return np.int64(low), np.int64(np.uint64(index) | np.uint64(at) << shift)
     a = np.uint64(0)
     b = np.uint64(0)
-    if at + 16 <= len(text):
+    if at + 16 <= limit:
         a = word_at(text, at) & MASKS[min(size, 8)]
         b = word_at(text, at + 8) & MASKS[max(size - 8, 0)]
     else:
@@ -106,7 +108,7 @@ def read_text(text: Bytes, at: int, end: int, kind: int, scratch: Bytes, used: i
     for i in range(36):
         c = byte_at(text, at + i)
         scratch[used + i] = c | 32 if 65 <= c <= 70 else c
-    low, high = view(scratch, used, 36, 1)
+    low, high = view(scratch, 0, used, 36, 1)
     return OK, low, high, used + 36
 
 
@@ -172,7 +174,7 @@ def number_words(
 
 @inlined
 def read_value(
-    text: Bytes, at: int, end: int, kind: int, precision: int, scale: int,
+    text: Bytes, limit: int, at: int, end: int, kind: int, precision: int, scale: int,
     scratch: Bytes, used: int, stack: Bytes,
 ) -> tuple[int, int, int, int, int, int]:  # fmt: skip
     """Read the value at `at` as a field of `kind`; what is no such value is still checked as JSON.
@@ -189,10 +191,10 @@ def read_value(
             return close, why, OK, 0, 0, used
         if kind == STRING:
             if why == OK:
-                low, high = view(text, at + 1, close - at - 1, 0)
+                low, high = view(text, limit, at + 1, close - at - 1, 0)
                 return close + 1, OK, OK, low, high, used
             size = unescape(text, at + 1, close, scratch, used) - used
-            low, high = view(scratch, used, size, 1)
+            low, high = view(scratch, 0, used, size, 1)
             return close + 1, OK, OK, low, high, used + size
         if kind == UUID or kind == TIMESTAMP or kind == DATE:  # noqa: PLR1714 (numba has no cheap `in`)
             if why == OK:
@@ -228,6 +230,6 @@ def read_value(
     if kind == LIST and c == OPEN_BRACKET:
         return after, OK, OK, at, after - at, used
     if kind == JSON:
-        low, high = view(text, at, after - at, 0)
+        low, high = view(text, limit, at, after - at, 0)
         return after, OK, OK, low, high, used
     return after, OK, WRONG_TYPE, 0, 0, used
