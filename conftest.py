@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent
 PURE = {"unit", "workflows", "replay", "architecture"}
 WITH_SERVICES = {"conformance", "integration", "recovery", "e2e"}
 
-# The commands of the environment (`temporal-test-server`, `sluice`) are found without activating it.
+# The commands of the environment, such as `temporal-test-server`, are found without activating it.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
