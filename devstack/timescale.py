@@ -65,9 +65,7 @@ def claim_directory(data_dir: Path) -> int:
             return descriptor
 
 
-async def start_engine(
-    data_dir: Path, lock: int
-) -> tuple[asyncio.subprocess.Process, Upstream]:
+async def start_engine(data_dir: Path, lock: int) -> tuple[asyncio.subprocess.Process, Upstream]:
     """Start Node on the database and open its session.
 
     Raises:
@@ -106,7 +104,9 @@ async def start_engine(
         await process.wait()
         reason = lines[-1] if lines else f"exit code {process.returncode}"
         if existed:
-            text = f"database in `{database}` does not open: {reason}; restore the folder or remove it"
+            text = (
+                f"database in `{database}` does not open: {reason}; restore the folder or remove it"
+            )
             raise StartError(EXIT_NOT_FREE, text) from error
         text = f"the WASM build does not start: {reason}; plain PostgreSQL can take its place"
         raise StartError(EXIT_CANNOT_RUN, text) from error

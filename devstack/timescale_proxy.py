@@ -160,7 +160,9 @@ class Client:
                 from_session = from_session or asyncio.create_task(self._upstream.receive())
                 limit_s = self._idle_transaction_s if self._turn.awaits_client else None
                 done, _ = await asyncio.wait(
-                    (from_client, from_session), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
+                    (from_client, from_session),
+                    timeout=limit_s,
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
                 if not done:
                     self._end_idle()

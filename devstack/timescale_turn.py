@@ -32,16 +32,20 @@ class _Due(Enum):
     READY = "ready for query"
 
 
+_READY = (_Due.READY, b"", 0)
+
+
 class Turn:
     """State of one client towards the shared session; lives as long as the client."""
 
     def __init__(self, client_id: int) -> None:
         self._prefix = f"c{client_id}_".encode()
-        self._due: deque[_Due] = deque()
+        self._due: deque[tuple[_Due, bytes, int]] = deque()
         self._unsynced = False
         self._status = b"I"
-        self._statements: set[bytes] = set()
-        self._watches_set_config = False
+        self._statements: dict[bytes, int] = {}  # name to the number of its latest Parse
+        self._parses = 0
+        self._set_config_statements: set[bytes] = set()
         self.settings_touched = False
         self.settings_reset = False
 
@@ -53,7 +57,7 @@ class Turn:
     @property
     def awaits_client(self) -> bool:
         """Whether the session has answered all and waits for the client's next message."""
-        return _Due.READY not in self._due
+        return all(due is not _Due.READY for due, _, _ in self._due)
 
     @property
     def over(self) -> bool:
@@ -80,14 +84,16 @@ class Turn:
                 return self._parse(message)
             case b"B":
                 (portal, name), rest = cut(message.body, 2)
-                message = Message(b"B", b"\0".join((portal, self._own(name), rest)))
+                own = self._own(name)
+                self.settings_touched |= own in self._set_config_statements
+                message = Message(b"B", b"\0".join((portal, own, rest)))
             case b"D" if message.body[:1] == b"S":
                 (name,), _ = cut(message.body[1:], 1)
                 message = Message(b"D", b"S" + self._own(name) + b"\0")
             case b"C":
                 return self._close(message)
             case b"F":
-                self._due.append(_Due.READY)
+                self._due.append(_READY)
                 return message.encode()
         self._unsynced = True
         return message.encode()
@@ -95,7 +101,7 @@ class Turn:
     def sync(self) -> bytes:
         """End the open batch."""
         self._unsynced = False
-        self._due.append(_Due.READY)
+        self._due.append(_READY)
         return Message(b"S", b"").encode()
 
     def forget_statements(self) -> bytes:
@@ -110,24 +116,30 @@ class Turn:
         """Note an answer of the session; tell whether the client gets it."""
         match message.type:
             case b"3":
-                return bool(self._due) and self._due.popleft() is _Due.CLOSE
+                return self._note_close()
             case b"E":
                 # All up to the next Sync is skipped, answers of closes included.
-                while self._due and self._due[0] is not _Due.READY:
+                while self._due and self._due[0] != _READY:
                     self._due.popleft()
             case b"C":
                 self._note_tag(message.body)
             case b"Z":
-                while self._due and self._due.popleft() is not _Due.READY:
+                while self._due and self._due.popleft() != _READY:
                     pass
                 self._status = message.body[:1]
             case b"N":
                 return b"\0VDEBUG" not in message.body
         return True
 
+    def _note_close(self) -> bool:
+        due, name, number = self._due.popleft()
+        if self._statements.get(name) == number:
+            del self._statements[name]
+        return due is _Due.CLOSE
+
     def settings_known(self) -> None:
         """Take note that the proxy has looked at the client's settings."""
-        self.settings_touched = self._watches_set_config
+        self.settings_touched = False
         self.settings_reset = False
 
     def _note_tag(self, body: bytes) -> None:
@@ -141,42 +153,47 @@ class Turn:
         return self._prefix + name
 
     def _own_close(self, name: bytes) -> bytes:
-        self._due.append(_Due.OWN_CLOSE)
+        self._due.append((_Due.OWN_CLOSE, b"", 0))
         return close_statement(name)
 
     def _query(self, message: Message) -> bytes:
         sql, closes = self._rewrite(message.body.rstrip(b"\0"))
+        self.settings_touched |= _SET_CONFIG.search(sql) is not None
         self._unsynced = False
-        self._due.append(_Due.READY)
+        self._due.append(_READY)
         return closes + Message(b"Q", sql + b"\0").encode()
 
     def _parse(self, message: Message) -> bytes:
         (name, sql), rest = cut(message.body, 2)
         sql, closes = self._rewrite(sql)
         own = self._own(name)
+        if _SET_CONFIG.search(sql):
+            self._set_config_statements.add(own)
+        else:
+            self._set_config_statements.discard(own)
         if not name and own in self._statements:
             # A named statement cannot be parsed twice; the unnamed one may be.
             closes += self._own_close(own)
-        self._statements.add(own)
+        self._parses += 1
+        self._statements[own] = self._parses
         self._unsynced = True
         return closes + Message(b"P", b"\0".join((own, sql, rest))).encode()
 
     def _close(self, message: Message) -> bytes:
-        self._due.append(_Due.CLOSE)
         self._unsynced = True
         if message.body[:1] != b"S":
+            self._due.append((_Due.CLOSE, b"", 0))
             return message.encode()
         (name,), _ = cut(message.body[1:], 1)
-        self._statements.discard(self._own(name))
-        return close_statement(self._own(name))
+        own = self._own(name)
+        # An error before it skips the close, so the statement is gone only when the answer comes.
+        self._due.append((_Due.CLOSE, own, self._statements.get(own, 0)))
+        return close_statement(own)
 
     def _rewrite(self, sql: bytes) -> tuple[bytes, bytes]:
         """Replace what must not reach the shared session; give closes to be sent before it."""
         if _COPY_IN.search(sql):
             return _COPY_REFUSAL, b""
-        if _SET_CONFIG.search(sql):
-            self._watches_set_config = True
-            self.settings_touched = True
         forget = _FORGET.match(sql)
         if forget is None:
             return sql, b""

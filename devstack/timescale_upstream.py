@@ -126,7 +126,11 @@ class Upstream:
 
     async def read_settings(self) -> dict[str, str]:
         """Give the settings that differ from the baseline."""
-        rows = await self.run("SELECT name, setting FROM pg_settings WHERE source = 'session'")
+        names = ", ".join(_literal(name) for name in _BASELINE)
+        rows = await self.run(
+            "SELECT name, setting FROM pg_catalog.pg_settings WHERE source = 'session' "
+            f"AND (setting IS DISTINCT FROM reset_val OR name IN ({names}))"
+        )
         found = {str(name): str(value) for name, value in rows}
         return {name: value for name, value in found.items() if _BASELINE.get(name) != value}
 

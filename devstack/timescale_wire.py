@@ -96,7 +96,7 @@ def read_startup(body: bytes) -> tuple[int, dict[str, str]]:
     """Read a start-up packet: its code, and its parameters if it is a real start.
 
     Raises:
-        WireError: If it is too short or its strings are not paired.
+        WireError: If it is too short or ends inside a parameter.
     """
     if len(body) < 4:
         text = f"start-up packet must have 4 bytes or more, got {len(body)}"
@@ -104,11 +104,16 @@ def read_startup(body: bytes) -> tuple[int, dict[str, str]]:
     (code,) = _LENGTH.unpack_from(body)
     if code in {SSL_REQUEST, GSS_REQUEST, CANCEL_REQUEST}:
         return code, {}
-    strings = body[4:].decode(errors="replace").rstrip("\0").split("\0")
-    if len(strings) % 2 and strings != [""]:
-        text = f"start-up parameters must be pairs, got {len(strings)} strings"
+    strings = body[4:].decode(errors="replace").split("\0")
+    parameters: dict[str, str] = {}
+    for name, value in zip(strings[::2], strings[1::2], strict=False):
+        if not name:
+            return code, parameters
+        parameters[name] = value
+    if strings[-1]:
+        text = "start-up parameters must end with an empty name, got a packet that ends before"
         raise WireError(text)
-    return code, dict(zip(strings[::2], strings[1::2], strict=False))
+    return code, parameters
 
 
 def query(sql: str) -> bytes:
