@@ -131,6 +131,10 @@ def _invoke(name: str, rest: list[str]) -> int:
         outcome = command.main(rest, prog_name=f"sluice {name}", standalone_mode=False)
     except typer.Abort:
         return INTERRUPTED
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # typer leaves so when a reader went away
+            return _drop_output()
+        raise
     except typer.TyperException as error:
         show = getattr(error, "show", None)
         show() if show is not None else _say(f"error: {error}")
@@ -139,9 +143,14 @@ def _invoke(name: str, rest: list[str]) -> int:
 
 
 def _render(error: Exception) -> int:
-    from common.errors import PipelineSpecError, UsageError
+    from common.errors import PipelineSpecError, ServiceUnavailableError, UsageError
 
     text = str(error)
+    if isinstance(error, ServiceUnavailableError):  # here nothing tries again by itself
+        text = (
+            f"{error.service} at {error.address}: expected an answer, got {error.cause}; "
+            "see `sluice ps`, start the stack with `sluice up`, and run this again"
+        )
     _say(text if isinstance(error, PipelineSpecError) else f"error: {text}")
     return USAGE if isinstance(error, UsageError) else FAILED
 

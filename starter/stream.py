@@ -11,7 +11,7 @@ from starter.output import Output, OutputFormat, command_app, print_json, say
 
 if TYPE_CHECKING:
     from common.settings import Settings
-    from pipelines.stream import StreamSpec
+    from pipelines.stream import SinkSpec, StreamSpec
     from starter.stream_client import StreamClient, StreamRun
 
 T = TypeVar("T")
@@ -198,7 +198,9 @@ def results(
 
     settings = _settings()
     spec = _load_spec(name, settings)
-    kinds = {one.kind: one for one in reversed(spec.sinks)}
+    kinds: "dict[str, SinkSpec]" = {}
+    for one in spec.sinks:
+        kinds.setdefault(one.kind, one)
     kind = spec.sinks[0].kind if sink is None else sink.value
     if kind not in kinds:
         raise UnknownNameError(
