@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from aiokafka.protocol.offset import OffsetRequest
 
@@ -20,7 +20,7 @@ from connectors.kafka_cluster import (
     TransientBrokerError,
     raise_for_code,
 )
-from connectors.kafka_wire import READ_COMMITTED, CommittedFetchRequest
+from connectors.kafka_wire import READ_COMMITTED, CommittedFetchRequest, FetchResponseV13
 from streaming.offset_range import OffsetRange
 from streaming.record_block import RecordBlock
 
@@ -34,6 +34,7 @@ POLL_SLICE_MS = 5_000
 """A long poll is renewed this often, to notice new partitions."""
 
 FETCH_WAIT_MS = 500
+FETCH_TIMEOUT_S = 30.0
 NO_DATA_PATIENCE_S = 30.0
 """How long a pinned range may stay without its next batch."""
 
@@ -61,10 +62,10 @@ class _Density:
 
 
 class KafkaLog:
-    """A cluster's topics, read with isolation level read_committed; safe for many coroutines of one event loop.
+    """A cluster's topics, read committed; safe for many coroutines of one event loop.
 
-    Connects when first used and again after a failure. Every call tries some seconds, with fresh metadata, before it
-    raises `ServiceUnavailableError`; the object stays usable.
+    Connects when first used and again after a failure. Every call tries some seconds, with fresh
+    metadata, before it raises `ServiceUnavailableError`; the object stays usable.
     """
 
     def __init__(self, settings: KafkaSettings, client_id: str = "sluice") -> None:
@@ -80,7 +81,7 @@ class KafkaLog:
         return await self._cluster.retrying(lambda: self._describe(topic))
 
     async def offsets_at(self, topic: str, time_ms: int) -> dict[int, int]:
-        """Find, per partition, the first offset whose record time is at or after `time_ms` (the end if none)."""
+        """Find, per partition, the first offset with a time of `time_ms` or later, else the end."""
 
         async def attempt() -> dict[int, int]:
             meta = await self._cluster.topic(topic, fresh=True)
@@ -97,7 +98,8 @@ class KafkaLog:
         """Return as soon as the end of any partition lies beyond its cursor, or after `timeout_ms`.
 
         Raises:
-            OffsetLostError: When a cursor lies outside the log: records were deleted, or the topic was made anew.
+            OffsetLostError: When a cursor lies outside the log: records were deleted, or the topic
+                was made anew.
         """
         deadline = time.monotonic() + timeout_ms / 1000
         while True:
@@ -107,12 +109,12 @@ class KafkaLog:
             if left_ms <= 0 or _has_news(state, cursors):
                 return state
             wait_ms = min(left_ms, POLL_SLICE_MS)
-            await self._cluster.retrying(lambda ms=wait_ms: self._poll(topic, cursors, ms))
+            await self._cluster.retrying(partial(self._poll, topic, cursors, wait_ms))
 
     async def read(
         self, span: OffsetRange, topic_id: str, block_bytes: int
     ) -> AsyncIterator[RecordBlock]:
-        """Yield exactly the committed records of the range, in order, in blocks of about `block_bytes`.
+        """Yield exactly the committed records of the range, in order, in blocks of `block_bytes`.
 
         The next response is fetched while the blocks of the last one are used.
         """
@@ -169,6 +171,7 @@ class KafkaLog:
                 max_wait_ms=FETCH_WAIT_MS,
                 max_bytes=max_bytes,
             ),
+            FETCH_TIMEOUT_S,
         )
         where = f"fetch of {span.topic}-{span.partition} at offset {position}"
         raise_for_code(response.error_code, where)
@@ -254,7 +257,7 @@ class KafkaLog:
             await asyncio.gather(*polls, return_exceptions=True)
 
 
-def _raise_for_poll(topic: str, response: Any) -> None:
+def _raise_for_poll(topic: str, response: FetchResponseV13) -> None:
     """Raise what a retry cures; a cursor outside the log is for `describe` to tell."""
     raise_for_code(response.error_code, f"poll of topic `{topic}`")
     for _, partitions, _ in response.topics:
@@ -272,8 +275,8 @@ def _has_news(state: TopicState, cursors: dict[int, int]) -> bool:
 def _require_same(meta: TopicMetadata, topic_id: str) -> None:
     if meta.topic_id != topic_id:
         raise OffsetLostError(
-            f"topic `{meta.name}`: expected id {topic_id}, got {meta.topic_id}: it was deleted and made "
-            "anew, its offsets mean other records; start the stream with `--fresh`"
+            f"topic `{meta.name}`: expected id {topic_id}, got {meta.topic_id}: it was deleted and "
+            "made anew, its offsets mean other records; start the stream with `--fresh`"
         )
 
 

@@ -1,6 +1,5 @@
 """Topics: make, widen, list and delete them; doing it twice is doing it once."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ from aiokafka.protocol.admin import (
     CreateTopicsRequest,
     DeleteTopicsRequest,
 )
+from aiokafka.protocol.api import Request
 
 from common.settings import KafkaSettings
 from connectors.kafka_cluster import (
@@ -59,7 +59,13 @@ class KafkaAdmin:
         Returns:
             Whether the topic is new.
         """
-        row = (topic, partitions, replication_factor, [], list((config or {}).items()))
+        row: tuple[Any, ...] = (
+            topic,
+            partitions,
+            replication_factor,
+            [],
+            list((config or {}).items()),
+        )
         request = CreateTopicsRequest([row], REQUEST_WAIT_MS, validate_only=False)
         code = await self._change(request, f"creation of topic `{topic}`", {TOPIC_EXISTS})
         await self._settled(topic, lambda meta: meta is not None and _is_led(meta))
@@ -74,7 +80,9 @@ class KafkaAdmin:
         meta = await self._cluster.retrying(lambda: self._cluster.topic(topic, fresh=True))
         if len(meta.leaders) >= partitions:
             return False
-        request = CreatePartitionsRequest([(topic, (partitions, None))], REQUEST_WAIT_MS, False)
+        request = CreatePartitionsRequest(
+            [(topic, (partitions, None))], REQUEST_WAIT_MS, validate_only=False
+        )
         await self._change(request, f"widening of topic `{topic}` to {partitions} partitions")
         await self._settled(
             topic,
@@ -94,7 +102,7 @@ class KafkaAdmin:
         return code != UNKNOWN_TOPIC
 
     async def _change(
-        self, request: Any, what: str, accepted: set[int] | frozenset[int] = frozenset()
+        self, request: Request[Any], what: str, accepted: set[int] | frozenset[int] = frozenset()
     ) -> int:
         """Send a change of one topic; give its error code when it is 0 or accepted."""
 

@@ -1,10 +1,11 @@
 """Kernels over the bytes of a record set: walk version 2 batches, check them, find records.
 
-Layout: Apache Kafka, "Record Batch" of the message format documentation. A kernel never trusts a length: everything is
-checked against the end of its batch, so a damaged batch ends in a status, not in a wild read.
+Layout: Apache Kafka, "Record Batch" of the message format documentation. A kernel never trusts a
+length: everything is checked against the end of its batch, so a damaged batch ends in a status, not
+in a wild read.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ HEADER_BYTES: Final = 61
 POSITION, END, BASE_OFFSET, LAST_OFFSET, ATTRIBUTES, PRODUCER_ID = range(6)
 BASE_TIMESTAMP, MAX_TIMESTAMP, RECORD_COUNT, MARKER = range(6, 10)
 BATCH_COLUMNS: Final = 10
-"""Columns of the table that `scan_batches` fills; MARKER is the type of a control batch's first record, else -1."""
+"""Columns of the table of `scan_batches`; MARKER is the type of a control record, else -1."""
 
 COMPRESSION_MASK: Final = 0x07
 LOG_APPEND_TIME: Final = 0x08
@@ -29,17 +30,18 @@ ABORT_MARKER: Final = 0
 OK, BAD_CHECKSUM, BAD_LENGTH, OLD_FORMAT = range(4)
 
 Bytes = npt.NDArray[np.uint8]
+Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
 
 
 @njit(cache=True, nogil=True)
-def _int16(buffer: Any, at: int) -> Any:
+def _int16(buffer: Bytes, at: int) -> int:
     value = (int64(buffer[at]) << 8) | int64(buffer[at + 1])
     return value - 0x10000 if value >= 0x8000 else value
 
 
 @njit(cache=True, nogil=True)
-def _int32(buffer: Any, at: int) -> Any:
+def _int32(buffer: Bytes, at: int) -> int:
     value = int64(0)
     for index in range(at, at + 4):
         value = (value << 8) | int64(buffer[index])
@@ -47,7 +49,7 @@ def _int32(buffer: Any, at: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _int64(buffer: Any, at: int) -> Any:
+def _int64(buffer: Bytes, at: int) -> int:
     value = int64(0)
     for index in range(at, at + 8):
         value = (value << 8) | int64(buffer[index])
@@ -55,8 +57,8 @@ def _int64(buffer: Any, at: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _varint(buffer: Any, at: int, end: int) -> Any:
-    """Read a zigzag varint; returns (value, next position), the position -1 when it does not end before `end`."""
+def _varint(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
+    """Read a zigzag varint: (value, next position); position -1 when it does not end in time."""
     raw = uint64(0)
     shift = uint64(0)
     while at < end and shift < uint64(70):
@@ -70,7 +72,7 @@ def _varint(buffer: Any, at: int, end: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def count_batches(buffer: Any) -> Any:
+def count_batches(buffer: Bytes) -> tuple[int, int]:
     """Count the batches that lie whole in the buffer; returns (count, position after them)."""
     position, count, size = 0, 0, len(buffer)
     while position + 12 <= size:
@@ -83,11 +85,12 @@ def count_batches(buffer: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def scan_batches(buffer: Any, table: Any) -> Any:
+def scan_batches(buffer: Bytes, table: Int64s) -> tuple[int, int]:
     """Fill one row of `table` per whole batch and check its checksum.
 
     Returns:
-        (status, rows): rows before the first batch that cannot be read; all of them when the status is OK.
+        (status, rows): rows before the first batch that cannot be read; all of them when the status
+        is OK.
     """
     position = 0
     for row in range(len(table)):
@@ -120,7 +123,7 @@ def scan_batches(buffer: Any, table: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _marker_type(buffer: Any, at: int, end: int) -> Any:
+def _marker_type(buffer: Bytes, at: int, end: int) -> int:
     """Read the type in the key of a control record: 0 abort, 1 commit, -1 none."""
     _, at = _varint(buffer, at, end)
     at = at + 1 if at >= 0 else end
@@ -133,27 +136,32 @@ def _marker_type(buffer: Any, at: int, end: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def find_records(
-    buffer: Any,
-    spans: Any,
+def find_records(  # noqa: PLR0913 - one array per column
+    buffer: Bytes,
+    spans: Int64s,
     start: int,
     stop: int,
-    offset: Any,
-    timestamp: Any,
-    value_start: Any,
-    value_size: Any,
-    key_start: Any,
-    key_size: Any,
-) -> Any:
+    offset: Int64s,
+    timestamp: Int64s,
+    value_start: Int64s,
+    value_size: Int32s,
+    key_start: Int64s,
+    key_size: Int32s,
+) -> tuple[int, int]:
     """Find the records with `start <= offset < stop` in the record sections of batches.
 
     Args:
         buffer: uint8, holds the sections, uncompressed.
-        spans: int64, one row per batch: first byte, end, base offset, base timestamp, 1 if the records' timestamp
-            deltas count or 0 if not (log-append time), record count.
+        spans: int64, one row per batch: first byte, end, base offset, base timestamp, 1 if the
+            records' timestamp deltas count or 0 if not (log-append time), record count.
         start: First offset wanted.
         stop: Offset after the last one wanted.
-        offset, timestamp, value_start, value_size, key_start, key_size: Outputs, as long as all record counts together.
+        offset: Output, as are the columns after it; each as long as all record counts together.
+        timestamp: Output.
+        value_start: Output.
+        value_size: Output.
+        key_start: Output.
+        key_size: Output.
 
     Returns:
         (rows written, row of the damaged batch or -1).
@@ -198,7 +206,8 @@ def scan(buffer: Bytes) -> tuple[Int64s, int, int]:
     """List the whole batches of a record set.
 
     Returns:
-        (table, status, rows): one row of BATCH_COLUMNS per whole batch; rows before the first unreadable one.
+        (table, status, rows): one row of BATCH_COLUMNS per whole batch; rows before the first
+        unreadable one.
     """
     count, _ = count_batches(buffer)
     table = np.zeros((count, BATCH_COLUMNS), np.int64)

@@ -1,9 +1,11 @@
-"""From fetch responses to record blocks of one pinned range: what is visible, what is complete, where to go on."""
+"""From fetch responses to the record blocks of a pinned range: what is visible, what complete."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from common.errors import FatalError, RetryableError
 from connectors.kafka_batch import (
@@ -55,8 +57,9 @@ class Fetched:
 class RangeCursor:
     """Follows one range through the batches of successive responses.
 
-    The position is one past the last offset of the last whole batch seen, so the range is complete when it reaches stop:
-    a batch with last offset >= stop - 1 or one that starts at or after stop was seen. An empty response moves nothing.
+    The position is one past the last offset of the last whole batch seen, so the range is complete
+    when it reaches stop: a batch with last offset >= stop - 1 or one that starts at or after stop
+    was seen. An empty response moves nothing.
 
     Attributes:
         position: Offset to fetch next.
@@ -106,12 +109,10 @@ def damaged(where: str, what: str) -> RetryableError:
     )
 
 
-def _visible(
-    table: Int64s, aborted: list[tuple[int, int]]
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _visible(table: Int64s, aborted: list[tuple[int, int]]) -> npt.NDArray[np.bool_]:
     """Mark the batches whose records a committed reader sees, as the Java consumer decides it."""
     attributes = table[:, ATTRIBUTES]
-    visible: np.ndarray[tuple[int], np.dtype[np.bool_]] = (attributes & CONTROL) == 0
+    visible: npt.NDArray[np.bool_] = (attributes & CONTROL) == 0
     if not aborted:
         return visible
     waiting = sorted(aborted, key=lambda transaction: transaction[1], reverse=True)
@@ -164,7 +165,7 @@ class Section:
         """Split where the compression or the kind of timestamp changes."""
         kind = self.table[:, ATTRIBUTES] & (COMPRESSION_MASK | LOG_APPEND_TIME)
         edges = [0, *(np.flatnonzero(np.diff(kind)) + 1).tolist(), len(kind)]
-        for first, last in zip(edges[:-1], edges[1:], strict=True):
+        for first, last in pairwise(edges):
             if first < last:
                 yield slice(first, last)
 
@@ -187,7 +188,7 @@ class Section:
     def _decompress(self, batch: Int64s) -> Bytes:
         section = self.buffer[batch[POSITION] + HEADER_BYTES : batch[END]]
         try:
-            return decompress(int(batch[ATTRIBUTES] & COMPRESSION_MASK), memoryview(section))
+            return decompress(int(batch[ATTRIBUTES] & COMPRESSION_MASK), section.data)
         except ValueError as error:
             raise damaged(
                 self._place(batch), f"expected it to decompress, got `{error}`"
@@ -236,5 +237,5 @@ def _cut(run: Int64s, block_bytes: int) -> Iterator[Int64s]:
     """Cut a run of batches where about `block_bytes` are together."""
     number = (run[:, END] - run[0, POSITION] - 1) // max(block_bytes, 1)
     edges = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(run)]
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in pairwise(edges):
         yield run[first:last]

@@ -1,7 +1,7 @@
 """Connections to the brokers of one cluster: leases, topic metadata, and one way to retry.
 
-A broker answers the requests of a connection in order, so a long poll would hold back a read behind it: each request
-in flight has a connection of its own, taken from a pool and given back.
+A broker answers the requests of a connection in order, so a long poll would hold back a read behind
+it: each request in flight has a connection of its own, taken from a pool and given back.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from common.settings import KafkaSettings
 from connectors.kafka_wire import TopicMetadataRequest
 
 CONNECT_TIMEOUT_S = 3.0
-REQUEST_TIMEOUT_S = 10.0
+REQUEST_TIMEOUT_S = 5.0
 MAX_REQUEST_MS = 60_000
 MAX_IDLE_MS = 300_000
 PATIENCE_S = 5.0
@@ -30,7 +30,7 @@ PATIENCE_S = 5.0
 UNKNOWN_TOPIC = 3
 NOT_AUTHORIZED = frozenset({29, 30, 31, 53})
 TRANSIENT_CODES = frozenset({-1, 3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 41, 51, 56, 74, 76, 78})
-"""Leader moved, epoch fenced, broker starting or short of replicas: a refresh and another try help."""
+"""Leader moved, epoch fenced, broker starting or short of replicas: another try helps."""
 
 REFUSED_CREDENTIALS = (
     kafka_errors.SaslAuthenticationFailed,
@@ -41,7 +41,7 @@ Answer = TypeVar("Answer")
 
 
 class TransientBrokerError(Exception):
-    """One try failed in a way that fresh metadata or a moment may cure; never leaves the connector."""
+    """One try failed as fresh metadata or a moment may cure; never leaves the connector."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def code_name(code: int) -> str:
 
 
 def raise_for_code(code: int, what: str) -> None:
-    """Turn an error code into an error: transient where a retry helps, final otherwise; 0 passes."""
+    """Raise an error code as an error: transient where a retry helps, else final; 0 passes."""
     if code == 0:
         return
     if code in TRANSIENT_CODES:
@@ -109,7 +109,7 @@ def security_options(settings: KafkaSettings) -> dict[str, Any]:
 
 
 class KafkaCluster:
-    """A pool of connections to one cluster; used from one event loop, by any number of coroutines."""
+    """A pool of connections to one cluster, for any number of coroutines of one event loop."""
 
     def __init__(self, settings: KafkaSettings, client_id: str = "sluice") -> None:
         if not settings.bootstrap_servers:
@@ -139,7 +139,7 @@ class KafkaCluster:
         """Repeat an attempt, with fresh metadata, while it fails in ways that may pass.
 
         Raises:
-            ServiceUnavailableError: When it still fails `patience_s` seconds after the first failure.
+            ServiceUnavailableError: When it still fails `patience_s` after the first failure.
         """
         deadline = None
         pause_s = 0.05
@@ -192,7 +192,7 @@ class KafkaCluster:
 
     async def request(
         self, node: int | None, request: Request[Any], timeout_s: float = REQUEST_TIMEOUT_S
-    ) -> Any:
+    ) -> Any:  # noqa: ANN401 - each request has a response of its own
         """Send one request to a broker, to any when None, over a connection of its own.
 
         Raises:

@@ -1,11 +1,12 @@
 """Compression of the record section of a batch: gzip, snappy (framed or raw), lz4, zstd."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import cramjam
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Buffer
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 CODECS: Final = {"none": NONE, "gzip": GZIP, "snappy": SNAPPY, "lz4": LZ4, "zstd": ZSTD}
@@ -14,7 +15,7 @@ _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES: Final = 16
 
 
-def _decompress_snappy(section: memoryview) -> Any:
+def _decompress_snappy(section: memoryview) -> Buffer:
     """Decompress raw snappy, or the blocks of snappy-java's framing that Java producers write."""
     if bytes(section[: len(_XERIAL_MAGIC)]) != _XERIAL_MAGIC:
         return cramjam.snappy.decompress_raw(section)
@@ -27,7 +28,7 @@ def _decompress_snappy(section: memoryview) -> Any:
     return b"".join(blocks)
 
 
-_DECOMPRESS: Final[dict[int, Callable[[memoryview], Any]]] = {
+_DECOMPRESS: Final[dict[int, Callable[[memoryview], Buffer]]] = {
     GZIP: cramjam.gzip.decompress,
     SNAPPY: _decompress_snappy,
     LZ4: cramjam.lz4.decompress,
@@ -50,7 +51,7 @@ def decompress(codec: int, section: memoryview) -> npt.NDArray[np.uint8]:
 
 
 def compress_lz4(section: memoryview) -> bytes:
-    """Compress one record section as an lz4 frame of independent blocks; brokers refuse linked ones."""
+    """Compress a record section as an lz4 frame of independent blocks; linked ones are refused."""
     compressor = cramjam.lz4.Compressor(level=1, content_checksum=False, block_linked=False)
     compressor.compress(bytes(section))
     return bytes(compressor.finish())

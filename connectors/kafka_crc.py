@@ -1,7 +1,7 @@
 """CRC-32C (Castagnoli) of a slice of a buffer, the checksum of Kafka's record batches.
 
-One instruction per eight bytes where the processor has it (x86-64 with SSE 4.2: 7 GB/s a core), else slicing by eight
-with tables (Intel, 2006: 1.4 GB/s).
+One instruction per eight bytes where the processor has it (x86-64 with SSE 4.2: 7 GB/s a core),
+else slicing by eight with tables (Intel, 2006: 1.4 GB/s).
 """
 
 from typing import Any
@@ -39,13 +39,13 @@ def _tables() -> npt.NDArray[np.uint64]:
 _TABLES = _tables()
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _crc_word(_context: Any, _crc: Any, _word: Any) -> Any:
+@intrinsic
+def _crc_word(_context: Any, _crc: Any, _word: Any) -> Any:  # noqa: ANN401 - numba's types
     """Fold eight bytes into the checksum with the processor's instruction."""
 
-    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
         word = ir.IntType(64)
-        function = cgutils.get_or_insert_function(
+        function = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
             builder.module, ir.FunctionType(word, [word, word]), "llvm.x86.sse42.crc32.64.64"
         )
         return builder.call(function, arguments)
@@ -54,7 +54,7 @@ def _crc_word(_context: Any, _crc: Any, _word: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def crc32c_by_table(buffer: Any, start: int, end: int) -> Any:
+def crc32c_by_table(buffer: npt.NDArray[np.uint8], start: int, end: int) -> int:
     """Compute the checksum of `buffer[start:end]` with tables."""
     crc = uint64(0xFFFFFFFF)
     low = uint64(0xFF)
@@ -77,13 +77,13 @@ def crc32c_by_table(buffer: Any, start: int, end: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def crc32c_by_instruction(buffer: Any, start: int, end: int) -> Any:
+def crc32c_by_instruction(buffer: npt.NDArray[np.uint8], start: int, end: int) -> int:
     """Compute the checksum of `buffer[start:end]` with the processor's instruction."""
     crc = uint64(0xFFFFFFFF)
     low = uint64(0xFF)
     words = buffer[start : start + (end - start) // 8 * 8].view(np.uint64)
     for index in range(len(words)):
-        crc = _crc_word(crc, words[index])
+        crc = _crc_word(crc, words[index])  # type: ignore[call-arg]  # the context is numba's
     for index in range(start + len(words) * 8, end):
         crc = _TABLES[0, (crc ^ uint64(buffer[index])) & low] ^ (crc >> uint64(8))
     return crc ^ uint64(0xFFFFFFFF)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import int64, njit, uint64
 
-from connectors.kafka_batch import HEADER_BYTES
+from connectors.kafka_batch import HEADER_BYTES, Bytes, Int32s, Int64s
 from connectors.kafka_compression import LZ4, NONE, compress_lz4
 from connectors.kafka_crc import crc32c
 from streaming.record_block import RecordBlock
@@ -16,13 +16,13 @@ RECORD_OVERHEAD_BYTES: Final = 32
 
 
 @njit(cache=True, nogil=True)
-def _put(buffer: Any, at: int, value: int, size: int) -> None:
+def _put(buffer: Bytes, at: int, value: int, size: int) -> None:
     for index in range(size):
         buffer[at + index] = (value >> (8 * (size - 1 - index))) & 0xFF
 
 
 @njit(cache=True, nogil=True)
-def _put_varint(buffer: Any, at: int, value: int) -> Any:
+def _put_varint(buffer: Bytes, at: int, value: int) -> int:
     raw = (uint64(value) << uint64(1)) ^ uint64(int64(value) >> 63)
     while raw >= uint64(0x80):
         buffer[at] = (raw & uint64(0x7F)) | uint64(0x80)
@@ -33,7 +33,7 @@ def _put_varint(buffer: Any, at: int, value: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _varint_size(value: int) -> Any:
+def _varint_size(value: int) -> int:
     raw = (uint64(value) << uint64(1)) ^ uint64(int64(value) >> 63)
     size = 1
     while raw >= uint64(0x80):
@@ -43,7 +43,7 @@ def _varint_size(value: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _put_slice(target: Any, at: int, source: Any, start: int, size: int) -> Any:
+def _put_slice(target: Bytes, at: int, source: Bytes, start: int, size: int) -> int:
     """Write length and bytes; -1 is null."""
     at = _put_varint(target, at, size)
     if size > 0:
@@ -53,7 +53,9 @@ def _put_slice(target: Any, at: int, source: Any, start: int, size: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def count_fitting(value_size: Any, key_size: Any, first: int, batch_bytes: int) -> Any:
+def count_fitting(
+    value_size: Int32s, key_size: Int32s, first: int, batch_bytes: int
+) -> tuple[int, int]:
     """Count the records from `first` on that fit one batch; at least one."""
     size = HEADER_BYTES
     for row in range(first, len(value_size)):
@@ -64,19 +66,19 @@ def count_fitting(value_size: Any, key_size: Any, first: int, batch_bytes: int) 
 
 
 @njit(cache=True, nogil=True)
-def write_records(
-    target: Any,
+def write_records(  # noqa: PLR0913 - one array per column
+    target: Bytes,
     at: int,
     first: int,
     count: int,
-    buffer: Any,
-    timestamp: Any,
-    value_start: Any,
-    value_size: Any,
-    key_start: Any,
-    key_size: Any,
-) -> Any:
-    """Write records `first` to `first + count` from position `at` on; returns the position after them."""
+    buffer: Bytes,
+    timestamp: Int64s,
+    value_start: Int64s,
+    value_size: Int32s,
+    key_start: Int64s,
+    key_size: Int32s,
+) -> int:
+    """Write `count` records from row `first` on at `at`; returns the position after them."""
     base = timestamp[first]
     for index in range(count):
         row = first + index
@@ -103,7 +105,7 @@ def write_records(
 
 @njit(cache=True, nogil=True)
 def write_header(
-    target: Any, end: int, codec: int, count: int, base_timestamp: int, max_timestamp: int
+    target: Bytes, end: int, codec: int, count: int, base_timestamp: int, max_timestamp: int
 ) -> None:
     """Write the header before the records that end at `end`, checksum last; without producer id."""
     _put(target, 0, 0, 8)  # base offset, set by the broker
@@ -143,7 +145,7 @@ def encode_batch(
         _column(block.key_start, np.int64), key_size,
     )  # fmt: skip
     if codec == LZ4:
-        packed = np.frombuffer(compress_lz4(memoryview(target[HEADER_BYTES:end])), np.uint8)
+        packed = np.frombuffer(compress_lz4(target[HEADER_BYTES:end].data), np.uint8)
         target = np.concatenate([target[:HEADER_BYTES], packed])
         end = len(target)
     times = timestamp[first : first + count]

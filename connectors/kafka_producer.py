@@ -1,13 +1,13 @@
-"""A producer for columns: whole record blocks, encoded by a kernel, acknowledged by all replicas."""
+"""A producer for columns: record blocks, encoded by a kernel, acknowledged by all replicas."""
 
 import asyncio
-from typing import Any
+from functools import partial
 
-import numpy as np
 from aiokafka.protocol.produce import ProduceRequest
 
 from common.errors import FatalError, UsageError
 from common.settings import KafkaSettings
+from connectors.kafka_batch import Bytes
 from connectors.kafka_cluster import (
     KafkaCluster,
     TransientBrokerError,
@@ -29,9 +29,10 @@ BAD_TIMESTAMP = 32
 class BulkProducer:
     """Appends record blocks to partitions that the caller chooses.
 
-    One batch per partition is in flight, the next is encoded meanwhile, and partitions go side by side; so the records of
-    a partition keep their order, over retries too. It is not idempotent: when an acknowledgement is lost, its batch is sent
-    again and stands in the log twice. Use `TransactionalRecordSink` where that matters.
+    One batch per partition is in flight, the next is encoded meanwhile, and partitions go side by
+    side; so the records of a partition keep their order, over retries too. It is not idempotent:
+    when an acknowledgement is lost, its batch is sent again and stands in the log twice. Use
+    `TransactionalRecordSink` where that matters.
     """
 
     def __init__(
@@ -47,7 +48,8 @@ class BulkProducer:
         Args:
             settings: Where the cluster is.
             compression: `none` or `lz4`.
-            batch_bytes: Limit of one batch before compression; the broker's `message.max.bytes` must allow it.
+            batch_bytes: Limit of one batch before compression; the broker's `message.max.bytes`
+                must allow it.
             client_id: Name in the broker's logs and quotas.
         """
         self._codec = CODECS.get(compression, -1)
@@ -73,14 +75,15 @@ class BulkProducer:
     async def append(self, topic: str, partition: int, block: RecordBlock) -> int:
         """Write all records of a block, in order, and wait until all replicas have them.
 
-        Concurrent appends to one partition go one after the other. The names, offsets and partition of the block itself
-        do not count.
+        Concurrent appends to one partition go one after the other. The names, offsets and partition
+        of the block itself do not count.
 
         Returns:
             Offset of the first record, -1 for an empty block.
 
         Raises:
-            ServiceUnavailableError: When the cluster does not take it; records before may have been written.
+            ServiceUnavailableError: When the cluster does not take it; records before may have been
+                written.
             FatalError: When the broker refuses a record, such as one that is too large.
         """
         first_offset, row = -1, 0
@@ -92,7 +95,7 @@ class BulkProducer:
                 encoded = self._encode(block, row) if row < len(block) else None
                 try:
                     offset = await self._cluster.retrying(
-                        lambda batch=batch: self._send(topic, partition, batch), PATIENCE_S
+                        partial(self._send, topic, partition, batch), PATIENCE_S
                     )
                 except BaseException:
                     if encoded is not None:
@@ -101,20 +104,18 @@ class BulkProducer:
                 first_offset = offset if first_offset < 0 else first_offset
         return first_offset
 
-    def _encode(self, block: RecordBlock, row: int) -> asyncio.Future[tuple[Any, int]]:
+    def _encode(self, block: RecordBlock, row: int) -> asyncio.Future[tuple[Bytes, int]]:
         return asyncio.ensure_future(
             asyncio.to_thread(encode_batch, block, row, self._batch_bytes, self._codec)
         )
 
-    async def _send(
-        self, topic: str, partition: int, batch: np.ndarray[tuple[int], np.dtype[np.uint8]]
-    ) -> int:
+    async def _send(self, topic: str, partition: int, batch: Bytes) -> int:
         meta = await self._cluster.topic(topic)
         leader = meta.leader(partition)
         response = await self._cluster.request(
             leader.node,
             ProduceRequest(
-                None, ALL_REPLICAS, BROKER_WAIT_MS, [(topic, [(partition, memoryview(batch))])]
+                None, ALL_REPLICAS, BROKER_WAIT_MS, [(topic, [(partition, batch.data)])]
             ),
             REQUEST_TIMEOUT_S,
         )

@@ -1,4 +1,4 @@
-"""A topic written exactly once: records and their sequence number commit in one Kafka transaction."""
+"""A topic written exactly once: records and their sequence commit in one Kafka transaction."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ WRITE_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 5.0
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-"""Limit of a record in a topic that the sink makes: a dead letter is larger than the record it holds."""
+"""Limit of a record in a topic that the sink makes: a dead letter is larger than its record."""
 
 SinkRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 
@@ -28,9 +28,10 @@ SinkRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 class TransactionalRecordSink:
     """Appends to topics, each sequence of a writer once, whatever is killed or repeated.
 
-    The sequence is committed as the offset of partition 0 of the target, in the group named like the writer, by the
-    transaction that holds the records. A new attempt first takes over the writer's transactional id: that fences the old
-    one and ends its transaction either way, so the sequence read afterwards is the truth. Readers need read_committed.
+    The sequence is committed as the offset of partition 0 of the target, in the group named like
+    the writer, by the transaction that holds the records. A new attempt first takes over the
+    writer's transactional id: that fences the old one and ends its transaction either way, so the
+    sequence read afterwards is the truth. Readers need read_committed.
     """
 
     def __init__(self, settings: KafkaSettings, *, new_topic_partitions: int = 1) -> None:
@@ -53,13 +54,15 @@ class TransactionalRecordSink:
     async def write_once(
         self, writer: str, topic: str, sequence: int, records: list[SinkRecord]
     ) -> None:
-        """Append (key, value, headers) records in one transaction unless `writer` already wrote `sequence`.
+        """Append (key, value, headers) records unless `writer` already wrote `sequence`.
 
         An empty list commits the sequence alone. Records with the same key keep their order.
 
         Raises:
-            RetryableError: When another attempt of the same writer took over meanwhile; nothing was written.
-            ServiceUnavailableError: When the cluster does not answer; a retry finds out what was written.
+            RetryableError: When another attempt of the same writer took over meanwhile; nothing was
+                written.
+            ServiceUnavailableError: When the cluster does not answer; a retry finds out what was
+                written.
             FatalError: When a record is too large for the target, or writing is not allowed.
         """
         if topic not in self._known:
@@ -73,8 +76,8 @@ class TransactionalRecordSink:
                     await _write(producer, writer, topic, sequence, records)
         except (kafka_errors.ProducerFenced, kafka_errors.InvalidProducerEpoch) as error:
             raise RetryableError(
-                f"writer `{writer}` of topic `{topic}`: expected to be the only one, got fenced by a "
-                f"newer attempt while writing sequence {sequence}; nothing was written, a retry finds out"
+                f"writer `{writer}` of topic `{topic}`: expected to be the only one, got fenced by "
+                f"a newer attempt while writing sequence {sequence}; a retry finds out what stands"
             ) from error
         except kafka_errors.UnknownTopicOrPartitionError as error:
             self._known.discard(topic)
@@ -84,8 +87,8 @@ class TransactionalRecordSink:
             kafka_errors.RecordListTooLargeError,
         ) as error:
             raise FatalError(
-                f"topic `{topic}`: expected records within its `max.message.bytes`, got a larger one in "
-                f"sequence {sequence}; raise the limit of the topic"
+                f"topic `{topic}`: expected records within its `max.message.bytes`, got a larger "
+                f"one in sequence {sequence}; raise the limit of the topic"
             ) from error
         except (kafka_errors.KafkaError, OSError, TimeoutError) as error:
             raise self._cluster.unavailable(str(error) or type(error).__name__) from error
@@ -133,7 +136,7 @@ class TransactionalRecordSink:
 async def _write(
     producer: AIOKafkaProducer, writer: str, topic: str, sequence: int, records: list[SinkRecord]
 ) -> None:
-    """Commit records and sequence in one transaction; after an error, abort it as far as that is possible."""
+    """Commit records and sequence in one transaction; after an error, abort it if that works."""
     await producer.begin_transaction()
     try:
         # First the sequence: a fenced producer finds out here, before records wait in its buffers.
@@ -146,12 +149,13 @@ async def _write(
         await asyncio.gather(*acknowledged)
         await producer.commit_transaction()
     except BaseException:
-        # A fenced producer asserts that it is past aborting; otherwise the next attempt or the timeout aborts.
+        # A fenced producer asserts that it is past aborting; then the next attempt or the
+        # transaction's timeout aborts.
         with suppress(kafka_errors.KafkaError, AssertionError, OSError, TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await producer.abort_transaction()
-        # The error reached us through another future; unseen here, it would be logged at a random later time.
-        end = producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001 - aiokafka offers no other way
+        # The error reached us through another future; unseen here, it would be logged much later.
+        end = producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001 - the only way
         end.add_done_callback(_retrieve)
         raise
 

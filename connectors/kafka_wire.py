@@ -1,7 +1,8 @@
 """Kafka protocol messages that aiokafka does not know: metadata and fetch by topic id.
 
-Layouts follow the message definitions of Apache Kafka, `MetadataRequest.json` (version 12) and `FetchRequest.json`
-(version 13). A fetch by topic id cannot read another topic that was made under the same name.
+Layouts follow the message definitions of Apache Kafka, `MetadataRequest.json` (version 12) and
+`FetchRequest.json` (version 13). A fetch by topic id cannot read another topic that was made under
+the same name.
 """
 
 import uuid
@@ -44,6 +45,7 @@ class Uuid(AbstractType[str]):
         return str(uuid.UUID(bytes=data.read(16)))
 
 
+NEITHER_CREATE_NOR_AUTHORIZE = (False, False)
 NIL_UUID = str(uuid.UUID(int=0))
 
 
@@ -144,8 +146,10 @@ class TopicMetadataRequest(Request[MetadataRequestV12]):
 
     def build(self, request_struct_class: type[MetadataRequestV12]) -> MetadataRequestV12:
         """Fill the structure that was negotiated."""
-        names = None if self._topics is None else [(NIL_UUID, name, {}) for name in self._topics]
-        return request_struct_class(names, False, False, {})
+        names: list[Any] | None = (
+            None if self._topics is None else [(NIL_UUID, name, {}) for name in self._topics]
+        )
+        return request_struct_class(names, *NEITHER_CREATE_NOR_AUTHORIZE, {})
 
 
 class FetchResponseV13(Response):
@@ -259,7 +263,7 @@ class CommittedFetchRequest(Request[FetchRequestV13]):
 
     def build(self, request_struct_class: type[FetchRequestV13]) -> FetchRequestV13:
         """Fill the structure that was negotiated."""
-        partitions = [
+        partitions: list[Any] = [
             (partition, epoch, offset, -1, -1, self._max_bytes, {})
             for partition, epoch, offset in self._positions
         ]

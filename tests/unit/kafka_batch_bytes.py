@@ -71,7 +71,7 @@ def batch_bytes(
     producer_id: int = -1,
     max_timestamp_ms: int | None = None,
 ) -> bytes:
-    """Write one batch; offsets before the first and after the last record are gaps left by compaction."""
+    """Write one batch; `base_offset` and `last_offset` leave gaps, as compaction does."""
     base = records[0].offset if base_offset is None else base_offset
     last = records[-1].offset if last_offset is None else last_offset
     base_timestamp = records[0].timestamp_ms if records else 0

@@ -1,3 +1,5 @@
+import contextlib
+
 import numpy as np
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -125,7 +127,7 @@ def test_a_flipped_bit_is_noticed(draw: st.DataObject) -> None:
         batch_bytes(records, compression=draw.draw(st.sampled_from(["none", "lz4"])))
     )
     content[draw.draw(st.integers(17, len(content) - 1))] ^= 1 << draw.draw(st.integers(0, 7))
-    with pytest.raises(RetryableError, match="batch at offset 0 of sales-3.*checksum"):
+    with pytest.raises(RetryableError, match=r"batch at offset 0 of sales-3.*checksum"):
         read(bytes(content))
 
 
@@ -135,12 +137,8 @@ def test_records_that_do_not_fit_their_batch_are_refused_not_read(junk: bytes, c
     body = good[21:57] + (count + 1).to_bytes(4, "big") + junk
     head = good[:8] + (len(body) + 9).to_bytes(4, "big") + good[12:17]
     content = head + calc_crc32c(body).to_bytes(4, "big") + body
-    try:
-        got = read(content)
-    except RetryableError as error:
-        assert "whole records" in str(error)
-    else:
-        assert len(got) <= count + 1
+    with contextlib.suppress(RetryableError):
+        assert len(read(content)) <= count + 1
 
 
 def test_an_old_message_format_is_refused_for_good() -> None:
@@ -190,7 +188,7 @@ def test_a_batch_that_starts_after_stop_completes_a_range_of_gaps() -> None:
 def test_only_committed_transactions_are_seen(
     steps: list[tuple[int, str]], draw: st.DataObject
 ) -> None:
-    """Steps: producer writes transactional data, plain data, commits, or aborts; a marker ends what is open."""
+    # A producer writes data in a transaction, plain data, commits or aborts.
     content, offsets = [], []
     opened: dict[int, list[int]] = {}
     expected: set[int] = set()

@@ -74,7 +74,7 @@ def test_encoded_batches_are_read_back_by_both_parsers(
 
 
 def test_a_batch_stays_within_its_limit_unless_one_record_is_larger() -> None:
-    rows: list[Row] = [(0, None, b"z" * 100)] * 50 + [(0, None, b"z" * 5000)]
+    rows: list[Row] = [*[(0, None, b"z" * 100)] * 50, (0, None, b"z" * 5000)]
     sizes = [len(batch) for batch in encode(rows, 1000, NONE)]
     assert all(size <= 1000 for size in sizes[:-1])
     assert sizes[-1] > 5000
