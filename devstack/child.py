@@ -133,7 +133,8 @@ class Child:
                 await self._end()
                 self.record.restarts += 1
                 self._say(f"{error}; trying again in {backoff:g} s")
-                self._set("restarting", str(error))
+                cause = error.cause if isinstance(error, StartFailedError) else str(error)
+                self._set("restarting", cause)
             else:
                 return backoff
 

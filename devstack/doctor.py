@@ -197,13 +197,8 @@ def _health(settings: Settings) -> Iterator[Finding]:
     outside = outside_addresses(without_own_addresses(settings, record))
     if not stack.is_running(settings):
         error = record.error if record else None
-        yield Finding(
-            "stack",
-            error is None,
-            False,
-            error or "not running",
-            "" if error is None else "`sluice up`",
-        )
+        advice = "" if error is None else "correct that and run `sluice up`"
+        yield Finding("stack", error is None, False, error or "not running", advice)
         return
     for name, entry in stack.services(settings).items():
         ok = entry.state in ("running", "settled")

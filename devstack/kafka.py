@@ -25,7 +25,8 @@ _LOG_OPTIONS = [
     "-Dorg.slf4j.simpleLogger.showThreadName=false",
 ]
 
-# Records keep their own, possibly old, event times: retention by time would delete a replayed data set at once.
+# Records keep their own, possibly old, event times: retention by time would delete a replayed set
+# at once. A killed broker may come back only when its session has ended: 9 s by default.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -37,6 +38,8 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={log_dir}
 auto.create.topics.enable=false
 log.retention.ms=-1
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=400
 log.cleaner.dedupe.buffer.size=16777216
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4

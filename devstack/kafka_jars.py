@@ -173,8 +173,12 @@ def main(arguments: list[str]) -> int:
     try:
         fetch(folder)
     except Exception as error:  # noqa: BLE001  outermost loop of this process: one line for the parent
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        sys.stderr.write(f"{type(error).__name__}: {lines[0] if lines else 'no message'}\n")
+        cause: BaseException = error
+        while (inner := cause.__cause__ or cause.__context__) is not None:
+            cause = inner
+        sys.stderr.write(
+            f"{type(cause).__name__}: {' '.join(str(cause).split()) or 'no message'}\n"
+        )
         return 1
     return 0
 

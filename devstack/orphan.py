@@ -19,9 +19,20 @@ def find_orphans(record: StackRecord) -> dict[int, tuple[str, psutil.Process]]:
         if process is not None:
             found.setdefault(process.pid, (name, process))
     arguments = [f"{record.postgres_home}/cluster"] if record.postgres_home else []
-    for process in find_marked(record.stack_id, arguments):
-        found.setdefault(process.pid, ("unrecorded process", process))
+    marked = find_marked(record.stack_id, arguments)
+    own = {process.pid for process in marked} | set(found)
+    for process in marked:
+        # A child of one of these is its parent's to stop; it is killed if it stays.
+        if process.pid not in found and _parent_pid(process) not in own:
+            found[process.pid] = ("an unrecorded process", process)
     return found
+
+
+def _parent_pid(process: psutil.Process) -> int:
+    try:
+        return process.ppid()
+    except psutil.Error:
+        return 0
 
 
 def stop_orphans(record: StackRecord, say: Callable[[str], None]) -> int:
@@ -33,7 +44,7 @@ def stop_orphans(record: StackRecord, say: Callable[[str], None]) -> int:
     workers = [one for name, one in orphans.values() if name.startswith("worker-")]
     services = [one for name, one in orphans.values() if not name.startswith("worker-")]
     for name, process in orphans.values():
-        say(f"stopping {name}, process {process.pid}, which an earlier supervisor left")
+        say(f"stopping {name} (process {process.pid}) that a dead supervisor left")
     stop_processes(workers, timeout_s=_WORKER_STOP_S)
     stop_processes(services, timeout_s=_SERVICE_STOP_S)
     for entry in record.services.values():

@@ -138,7 +138,7 @@ def _settle_ports(settings: Settings, record: StackRecord, wanted: set[str]) -> 
     names = [
         name
         for name in SERVICE_NAMES
-        if name in wanted or name == "temporal-ui" and "temporal" in wanted
+        if name in wanted or (name == "temporal-ui" and "temporal" in wanted)
     ]
     taken = {one.port for one in pinned.values() if one.port is not None}
     for name in names:

@@ -89,6 +89,7 @@ class StackRecord(_Part):
         postgres_home: Folder of PostgreSQL's data and, if need be, a copy of its binaries.
         timescaledb_kind: What stands behind the `timescaledb` sink, settled at the first start.
         workers: Whether the running supervisor was asked to run workers.
+        outside: Services that run elsewhere, by the settings of the running supervisor.
         notices: What the user should know once, such as a changed port.
     """
 
@@ -103,6 +104,7 @@ class StackRecord(_Part):
     postgres_password: str | None = None
     timescaledb_kind: Literal["timescaledb", "postgres"] | None = None
     workers: bool = False
+    outside: list[str] = []
     services: dict[str, ServiceRecord] = {}
     notices: list[str] = []
 

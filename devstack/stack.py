@@ -34,6 +34,8 @@ from devstack.supervisor import DIGEST_VARIABLE, disk_full
 
 _SPACE_BYTES = 512 * 1024 * 1024
 _POLL_EVERY_S = 0.05
+_supervisors: dict[Path, "subprocess.Popen[bytes]"] = {}
+"""Supervisors that this process started, by data directory: a handle that is dropped early warns."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,9 @@ def services(settings: Settings) -> dict[str, ServiceRecord]:
     record = read_record(settings.data_dir)
     found: dict[str, ServiceRecord] = {}
     outside = outside_addresses(without_own_addresses(settings, record))
+    if record and is_alive(record.supervisor):
+        # These settings may be older than the record, which has the port of a service that moved.
+        outside = {name: outside.get(name, "") for name in record.outside}
     for name in SERVICE_NAMES:
         if name in outside:
             found[name] = ServiceRecord(address=outside[name], state="running", detail="outside")
@@ -254,7 +259,7 @@ def _spawn_supervisor(
     record.state, record.error, record.supervisor = "starting", None, None
     write_record(settings.data_dir, record)
     with (settings.data_dir / "logs" / "supervisor.log").open("ab") as log:
-        return subprocess.Popen(
+        supervisor = subprocess.Popen(
             command if workers else [*command, "--no-workers"],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -263,6 +268,8 @@ def _spawn_supervisor(
             cwd=settings.project_dir,
             start_new_session=True,
         )
+    _supervisors[settings.data_dir] = supervisor
+    return supervisor
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:

@@ -22,6 +22,7 @@ from common.settings_load import load_settings
 from devstack.child import Child, StartRefusedError
 from devstack.orphan import stop_orphans
 from devstack.plan import (
+    outside_addresses,
     plan_postgres,
     plan_services,
     point_timescaledb_to_postgres,
@@ -49,6 +50,7 @@ class Supervisor:
         self._settings = settings
         self._record = record
         self._record.workers = workers
+        self._record.outside = sorted(outside_addresses(settings))
         self._children: dict[str, Child] = {}
         self._stop = asyncio.Event()
         self._workers_wanted = asyncio.Event()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
 from common.errors import FatalError
 from devstack.service import Account
@@ -63,7 +64,15 @@ async def run_tool(
     return text
 
 
-def account_arguments(account: Account | None) -> dict[str, object]:
+class AccountArguments(TypedDict, total=False):
+    """Arguments of a subprocess that name its user."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def account_arguments(account: Account | None) -> AccountArguments:
     """Give the arguments that make a subprocess run as another user."""
     if account is None:
         return {}

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 
 from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE
 from common.settings import Settings

@@ -6,9 +6,13 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from devstack.record import ServiceRecord
 from devstack.stack import Progress
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _SECRET = re.compile(r"(://[^:@/]+):[^@/]+@")
 _GOOD = ("running", "settled", "stopped")
@@ -86,7 +90,7 @@ def _plain(progress: Progress) -> None:
     sys.stderr.flush()
 
 
-def _table(title: str, states: Mapping[str, Progress]) -> object:
+def _table(title: str, states: Mapping[str, Progress]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
