@@ -18,6 +18,7 @@ from pipelines.stream_check import check_stream
 from pipelines.stream_shape import STREAM
 
 CATALOG_DIR = Path(__file__).parent / "catalog"
+PROJECT_FOLDER = "pipelines"
 
 PipelineSpec = StreamSpec
 """Any kind's specification; a union once there are more."""
@@ -76,11 +77,21 @@ def _check_kind(
     if values is MISSING:
         return None, document.problems
     kind.check(document, values)
+    _check_name(document, values.get("name"))
     if document.problems:
         return None, document.problems
     spec = kind.build(values)
     kind.refuse(document, spec)
     return (None if document.problems else spec), document.problems
+
+
+def _check_name(document: Document, name: object) -> None:
+    """Where pipelines are found by the name of their file, the file must say the same name."""
+    path = Path(document.file).resolve()
+    if path.parent.name not in {PROJECT_FOLDER, CATALOG_DIR.name} or not isinstance(name, str):
+        return
+    if name != path.stem:
+        document.report(("name",), f"expected `{path.stem}`, the name of its file, got `{name}`")
 
 
 def load_pipeline(path: Path) -> PipelineSpec:
@@ -108,7 +119,7 @@ def load_stream(path: Path) -> StreamSpec:
 def pipeline_files(project_dir: Path | None) -> dict[str, Path]:
     """List the pipelines by name; the project's `pipelines/` goes before the shipped catalog."""
     found: dict[str, Path] = {}
-    folders = [CATALOG_DIR] if project_dir is None else [project_dir / "pipelines", CATALOG_DIR]
+    folders = [CATALOG_DIR] if project_dir is None else [project_dir / PROJECT_FOLDER, CATALOG_DIR]
     for folder in folders:
         for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
             found.setdefault(path.stem, path)

@@ -239,17 +239,18 @@ def _alignment(document: Document, window: Values) -> None:
 
 
 def _sinks(document: Document, values: Values) -> None:
-    targets: set[tuple[str, str]] = set()
+    """Check that no two sinks of one kind write to one name; a table takes `<table>_final` too."""
+    taken: dict[tuple[str, str], str] = {}
     for index, sink in enumerate(_part(values, "sinks") or []):
-        if not isinstance(sink, dict):
-            continue
-        for kind, options in sink.items():
-            table = _part({"options": options}, "options", "table")
-            if table is None:
+        for kind, options in sink.items() if isinstance(sink, dict) else ():
+            table = options.get("table") if isinstance(options, dict) else None
+            if table is None or table is MISSING:
                 continue
-            if (kind, table) in targets:
+            names = [(kind, table.lower()), (kind, f"{table.lower()}_final")]
+            other = next((taken[name] for name in names if name in taken), None)
+            if other is not None:
                 document.report(
                     ("sinks", index, kind, "table"),
-                    f"expected each table once, got `{table}` again",
+                    f"expected a table and a view of its own, got `{table}` beside `{other}`",
                 )
-            targets.add((kind, table))
+            taken.update(dict.fromkeys(names, table))

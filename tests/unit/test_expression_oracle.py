@@ -26,39 +26,167 @@ _NUMBER_PAIRS = [
     "h {} d",
 ]
 _UNITS = ["year", "month", "day", "hour", "minute", "second"]
+_TRUNCATED = [*_UNITS, "week", "quarter"]
+_PAIRS_OF_TYPE = [("s", "t"), ("ts", "tm"), ("day", "date '1980-01-01'")]
+_PLAIN = r"""
+i // 3
+i // -3
+n // 7
+n % 7
+n % -7
+i % 2
+-i
+-n
+-d
+-f
+-h
+-(-5)
+abs(i)
+abs(n)
+abs(d)
+abs(f)
+d * 0.92
+d + 1
+d - 0.005
+f * 0.5
+i + 1
+n * 2
+d * 1e0
+d / 3
+i / 2
+f / 3
+f / 7.0
+1 / f
+i + 3000000000
+0.1 + 0.2
+0.5 * d * e
+1
+'x'
+i + null
+i = null
+i < 1.5
+n = f
+i = 2.0
+d = 0.5
+d > f
+f = 0
+-2147483648 < i
+round(d)
+round(d, 1)
+round(d, 2)
+round(d, 5)
+round(h, 3)
+round(e, 0)
+round(f)
+floor(d)
+ceil(d)
+floor(f)
+ceil(f)
+floor(h)
+ceil(h)
+cast(d as int)
+cast(d as bigint)
+cast(d as decimal(10,1))
+cast(d as decimal(14,3))
+cast(d as double)
+cast(e as double)
+cast(h as double)
+cast(n as int)
+cast(n as double)
+cast(i as decimal(10,2))
+cast(n as decimal(20,1))
+cast(i as varchar)
+cast(d as varchar)
+cast(b as varchar)
+cast(day as varchar)
+cast(b as int)
+cast(day as timestamptz)
+cast(ts as date)
+case when abs(f) < 1e6 then cast(f as int) end
+case when abs(f) < 1e6 then cast(f as decimal(18,1)) end
+b and c
+b or c
+not b
+b and null
+b or null
+not (b and c)
+b = c
+b <> c
+b is true
+b is false
+b is not true
+b is null
+s is not null
+b and i * i > 4
+b or i * i > 4
+i in (1, 2, -3)
+i in (1, null)
+i not in (1, 2)
+i not in (1, null)
+s in ('a', 'abc')
+d in (1, 2.5)
+f in (2.5, 1)
+n in (i, 3)
+day in ('1970-01-01')
+s not in ('a')
+i between -3 and 3
+i not between j and 3
+s between 'a' and 'b'
+f between -1 and 1
+s like 'a%'
+s not like 'a%'
+s like '%b%'
+s like '_b_'
+s like 'a.c'
+s like 'x%y_z'
+s like ''
+s like '%'
+s like '日%'
+s like '$'
+s like '%\%'
+case when b then i else j end
+case when b then s end
+case when i > 0 then d else 1 end
+case i when 1 then 'one' when -1 then 'minus' else s end
+case when b then f else n end
+case when b then null else i end
+case when n is null then 0 when n > 9 then 1 else n * n end
+coalesce(i, j)
+coalesce(i, j, 0)
+coalesce(s, t, 'x')
+coalesce(d, i)
+coalesce(f, n)
+coalesce(null, i)
+coalesce(i, n * n)
+s || t
+s || 'x' || t
+concat(s, t)
+concat(s, 'x')
+lower(s)
+upper(s)
+length(s)
+trim(s)
+substring(s, 1, 2)
+substring(s, 2)
+substr(s, 2, 100)
+substring(s, 3, 0)
+substring(s, 10, 2)
+ts >= '1970-01-01T00:00:00Z'
+ts between '1970-01-01T00:00+01:00' and '2000-01-01T00:00Z'
+tm > timestamptz '1980-01-01T00:00:00+00:00'
+day < '2000-01-01'
+"""
 _EXPRESSIONS = [
     *(pair.format(operator) for pair in _NUMBER_PAIRS for operator in _OPERATORS),
-    *(f"{pair} {operator} {other}" for pair, other in (("s", "t"), ("ts", "tm"), ("day", "date '1980-01-01'")) for operator in _OPERATORS[4:]),
-    *("i // 3", "i // -3", "n // 7", "n % 7", "n % -7", "i % 2", "-i", "-n", "-d", "-f", "-h", "-(-5)"),
-    *("abs(i)", "abs(n)", "abs(d)", "abs(f)", "d * 0.92", "d + 1", "d - 0.005", "f * 0.5", "i + 1", "n * 2"),
-    *("d * 1e0", "d / 3", "i / 2", "f / 3", "f / 7.0", "1 / f", "i + 3000000000", "0.1 + 0.2", "0.5 * d * e", "1", "'x'"),
-    *("i + null", "i = null", "i < 1.5", "n = f", "i = 2.0", "d = 0.5", "d > f", "f = 0", "-2147483648 < i"),
-    *("round(d)", "round(d, 1)", "round(d, 2)", "round(d, 5)", "round(h, 3)", "round(e, 0)", "round(f)"),
-    *("floor(d)", "ceil(d)", "floor(f)", "ceil(f)", "floor(h)", "ceil(h)"),
-    *("cast(d as int)", "cast(d as bigint)", "cast(d as decimal(10,1))", "cast(d as decimal(14,3))"),
-    *("cast(d as double)", "cast(e as double)", "cast(h as double)", "cast(n as int)", "cast(n as double)"),
-    *("cast(i as decimal(10,2))", "cast(n as decimal(20,1))", "cast(i as varchar)", "cast(d as varchar)"),
-    *("cast(b as varchar)", "cast(day as varchar)", "cast(b as int)", "cast(day as timestamptz)", "cast(ts as date)"),
-    *("case when abs(f) < 1e6 then cast(f as int) end", "case when abs(f) < 1e6 then cast(f as decimal(18,1)) end"),
-    *("b and c", "b or c", "not b", "b and null", "b or null", "not (b and c)", "b = c", "b <> c"),
-    *("b is true", "b is false", "b is not true", "b is null", "s is not null", "b and i * i > 4", "b or i * i > 4"),
-    *("i in (1, 2, -3)", "i in (1, null)", "i not in (1, 2)", "i not in (1, null)", "s in ('a', 'abc')"),
-    *("d in (1, 2.5)", "f in (2.5, 1)", "n in (i, 3)", "day in ('1970-01-01')", "s not in ('a')"),
-    *("i between -3 and 3", "i not between j and 3", "s between 'a' and 'b'", "f between -1 and 1"),
-    *("s like 'a%'", "s not like 'a%'", "s like '%b%'", "s like '_b_'", "s like 'a.c'", "s like 'x%y_z'"),
-    *("s like ''", "s like '%'", "s like '日%'", "s like '$'", "s like '%\\%'"),
-    *("case when b then i else j end", "case when b then s end", "case when i > 0 then d else 1 end"),
-    *("case i when 1 then 'one' when -1 then 'minus' else s end", "case when b then f else n end"),
-    *("case when b then null else i end", "case when n is null then 0 when n > 9 then 1 else n * n end"),
-    *("coalesce(i, j)", "coalesce(i, j, 0)", "coalesce(s, t, 'x')", "coalesce(d, i)", "coalesce(f, n)"),
-    *("coalesce(null, i)", "coalesce(i, n * n)", "s || t", "s || 'x' || t", "concat(s, t)", "concat(s, 'x')"),
-    *("lower(s)", "upper(s)", "length(s)", "trim(s)", "substring(s, 1, 2)", "substring(s, 2)"),
-    *("substr(s, 2, 100)", "substring(s, 3, 0)", "substring(s, 10, 2)"),
-    *("ts >= '1970-01-01T00:00:00Z'", "ts between '1970-01-01T00:00+01:00' and '2000-01-01T00:00Z'"),
-    *("tm > timestamptz '1980-01-01T00:00:00+00:00'", "day < '2000-01-01'"),
+    *(
+        f"{left} {operator} {right}"
+        for left, right in _PAIRS_OF_TYPE
+        for operator in _OPERATORS[4:]
+    ),
     *(f"extract({unit} from {field})" for unit in _UNITS for field in ("ts", "day")),
-    *(f"date_trunc('{unit}', {field})" for unit in [*_UNITS, "week", "quarter"] for field in ("ts", "day")),
-]  # fmt: skip
+    *(f"date_trunc('{unit}', {field})" for unit in _TRUNCATED for field in ("ts", "day")),
+    *_PLAIN.strip().splitlines(),
+]
 
 
 @pytest.fixture(scope="module")

@@ -23,13 +23,17 @@ def _decimals() -> st.SearchStrategy[FieldType]:
     digits = st.integers(1, 38)
     pairs = digits.flatmap(lambda p: st.tuples(st.just(p), st.integers(0, p)))
     return st.builds(
-        lambda pair, nullable: FieldType("decimal", *pair, nullable=nullable), pairs, st.booleans()
+        lambda pair, nullable: FieldType(
+            "decimal", precision=pair[0], scale=pair[1], nullable=nullable
+        ),
+        pairs,
+        st.booleans(),
     )
 
 
 def _types() -> st.SearchStrategy[FieldType]:
     plain = st.builds(
-        lambda base, nullable: FieldType(base, nullable=nullable),  # type: ignore[arg-type]  # one of the base types
+        lambda base, nullable: FieldType(base, nullable=nullable),
         st.sampled_from(_PLAIN),
         st.booleans(),
     )

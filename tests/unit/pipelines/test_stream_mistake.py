@@ -1,11 +1,14 @@
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from common.errors import PipelineSpecError
+from common.errors import PipelineSpecError, UsageError
 from pipelines.load import load_pipeline
-from tests.unit.pipelines.stream_file import write
+from tests.unit.pipelines.stream_file import SALES, write
 
 _MISTAKES = [
     (
@@ -140,7 +143,7 @@ _MISTAKES = [
     (
         "  - click",
         "  - clickhouse: {table: sales_1m}\n  - click",
-        "sinks[1].clickhouse.table: expected each table once",
+        "sinks[1].clickhouse.table: expected a table and a view of its own",
     ),
     ("  - clickhouse: {table: sales_1m}", "  []", "sinks: expected at least 1, got 0"),
     (
@@ -203,3 +206,54 @@ def test_wrong_field_is_reported_once_and_not_where_it_is_used(tmp_path: Path) -
     with pytest.raises(PipelineSpecError, match="1 problem") as caught:
         load_pipeline(write(tmp_path, ("amount: decimal(12,2)", "amount: money")))
     assert "source.fields.amount" in str(caught.value)
+
+
+def test_view_of_one_sink_is_no_table_of_another(tmp_path: Path) -> None:
+    path = write(tmp_path, ("  - click", "  - clickhouse: {table: Sales_1m_final}\n  - click"))
+    with pytest.raises(PipelineSpecError, match="`sales_1m` beside `Sales_1m_final`"):
+        load_pipeline(path)
+
+
+def test_file_that_is_found_by_its_name_says_that_name(tmp_path: Path) -> None:
+    folder = tmp_path / "pipelines"
+    folder.mkdir()
+    assert load_pipeline(write(folder)).name == "sales"
+    with pytest.raises(
+        PipelineSpecError, match="name: expected `sales`, the name of its file, got `other`"
+    ):
+        load_pipeline(write(folder, ("name: sales", "name: other")))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    start=st.integers(0, len(SALES)),
+    length=st.integers(0, 30),
+    text=st.sampled_from(
+        [
+            "",
+            ":",
+            "\n",
+            "  ",
+            "- ",
+            "{",
+            "]",
+            "null",
+            "*a",
+            "&a ",
+            "'",
+            "?",
+            "!!int ",
+            "#",
+            "\t",
+            "0",
+            "%",
+        ]
+    ),
+)
+def test_damaged_file_loads_or_is_refused_but_never_breaks(
+    start: int, length: int, text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged.yaml"
+    path.write_text(SALES[:start] + text + SALES[start + length :], encoding="utf-8")
+    with suppress(UsageError):
+        load_pipeline(path)
