@@ -102,7 +102,9 @@ def run(scenario: str) -> None:
     texts = [block.buffer.tobytes() for block in clean]
     if scenario == "decode-sales-malformed":
         for i in range(0, len(values), 200):
-            values[i] = values[i][:-7] if i % 400 else values[i].replace(b'"amount":', b'"amount":"')
+            values[i] = (
+                values[i][:-7] if i % 400 else values[i].replace(b'"amount":', b'"amount":"')
+            )
         clean = [block_of(values[i * RECORDS : (i + 1) * RECORDS]) for i in range(BLOCKS)]
     wanted = set(SALES) if scenario == "decode-sales-all" else WANTED
     fields = {name: parse_field_type(text) for name, text in SALES.items()}

@@ -193,7 +193,11 @@ class RecordDecoder:
             if np.isinf(number):
                 start = int(block.value_start[row])
                 reason = field_reason(
-                    code.OUT_OF_RANGE, self._names[index], self._kinds[index], block.value(row) or b"", at - start
+                    code.OUT_OF_RANGE,
+                    self._names[index],
+                    self._kinds[index],
+                    block.value(row) or b"",
+                    at - start,
                 )
                 dead.setdefault(row, self._death(block, row, reason, self._names[index]))
             elif (slot := int(self._table.schema[index, code.SLOT])) >= 0:
@@ -233,8 +237,13 @@ class RecordDecoder:
 
 def warm_up() -> None:
     """Compile the kernel, or load its machine code from the cache; later decoders start at once."""
-    fields = {"time": FieldType("timestamp_ms"), "tags": FieldType("list", element=FieldType("int64"))}
-    RecordDecoder(fields, {"time", "tags"}, "time", 0).decode(_block_of(b'{"time":0,"tags":[1]}'), 0)
+    fields = {
+        "time": FieldType("timestamp_ms"),
+        "tags": FieldType("list", element=FieldType("int64")),
+    }
+    RecordDecoder(fields, {"time", "tags"}, "time", 0).decode(
+        _block_of(b'{"time":0,"tags":[1]}'), 0
+    )
 
 
 def _check_spec(fields: dict[str, FieldType], wanted: set[str], event_time: str | None) -> None:
@@ -261,7 +270,8 @@ def _checked(block: RecordBlock) -> tuple[Bytes, Longs, npt.NDArray[np.int32]]:
         raise ValueError("record block: expected arrays of one length, got different ones")
     held = size > 0
     if len(text) > MAX_BUFFER_BYTES or np.any(
-        held & ((start < 0) | (start > len(text) - np.minimum(size, len(text) + 1).astype(np.int64)))
+        held
+        & ((start < 0) | (start > len(text) - np.minimum(size, len(text) + 1).astype(np.int64)))
     ):
         raise ValueError(
             f"record block: expected values within a buffer of at most {MAX_BUFFER_BYTES} bytes, "

@@ -56,8 +56,6 @@ def wide_column(
     """
     buffers = [null_mask(valid), pa.py_buffer(words)]
     if kind.base == "decimal":
-        return pa.Array.from_buffers(
-            pa.decimal128(kind.precision, kind.scale), len(words), buffers
-        )
+        return pa.Array.from_buffers(pa.decimal128(kind.precision, kind.scale), len(words), buffers)
     buffers += [pa.py_buffer(text) for text in texts]
     return pa.Array.from_buffers(pa.string_view(), len(words), buffers)

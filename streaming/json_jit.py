@@ -53,10 +53,14 @@ def fingerprint(*modules: ModuleType) -> str:
     digest = hashlib.sha256()
     for module in modules:
         for name, value in sorted(vars(module).items()):
-            code = getattr(getattr(value, "py_func", getattr(value, "_defn", None)), "__code__", None)
+            code = getattr(
+                getattr(value, "py_func", getattr(value, "_defn", None)), "__code__", None
+            )
             if code is not None:
                 digest.update(repr((name, code.co_code, code.co_names)).encode())
-                digest.update(repr([c for c in code.co_consts if not hasattr(c, "co_code")]).encode())
+                digest.update(
+                    repr([c for c in code.co_consts if not hasattr(c, "co_code")]).encode()
+                )
             elif isinstance(value, (int, np.integer)):
                 digest.update(repr((name, int(value))).encode())
             elif isinstance(value, np.ndarray):

@@ -72,7 +72,9 @@ def digits(text: Bytes, at: int, end: int, value: np.uint64) -> tuple[int, np.ui
             return at, value
         w = w << np.uint64(64 - 8 * count)
         w = w * np.uint64(10) + (w >> np.uint64(8))
-        w = ((w & PAIRS) * MULTIPLY_A + ((w >> np.uint64(16)) & PAIRS) * MULTIPLY_B) >> np.uint64(32)
+        w = ((w & PAIRS) * MULTIPLY_A + ((w >> np.uint64(16)) & PAIRS) * MULTIPLY_B) >> np.uint64(
+            32
+        )
         value = value * POWERS[count] + (w & LOW_HALF)
         at += count
         if count < 8:
@@ -133,7 +135,9 @@ def scan_exponent(text: Bytes, at: int, end: int) -> tuple[int, int]:
 
 
 @called
-def long_decimal(text: Bytes, at: int, end: int, exponent: int, precision: int, scale: int) -> tuple[int, int, int]:
+def long_decimal(
+    text: Bytes, at: int, end: int, exponent: int, precision: int, scale: int
+) -> tuple[int, int, int]:
     """Read a number of any length as a decimal, exactly.
 
     Args:
@@ -229,7 +233,12 @@ def lemire(value: np.uint64, power: int) -> int:
         mantissa = mantissa >> np.uint64(1 - exponent)
         mantissa = (mantissa + (mantissa & np.uint64(1))) >> np.uint64(1)
         return np.int64(mantissa)
-    if low <= np.uint64(1) and -4 <= power <= 23 and mantissa & np.uint64(3) == np.uint64(1) and mantissa << shift == high:
+    if (
+        low <= np.uint64(1)
+        and -4 <= power <= 23
+        and mantissa & np.uint64(3) == np.uint64(1)
+        and mantissa << shift == high
+    ):
         mantissa = mantissa & ~np.uint64(1)
     mantissa = (mantissa + (mantissa & np.uint64(1))) >> np.uint64(1)
     if mantissa >= np.uint64(2) * HIDDEN_BIT:
@@ -269,7 +278,9 @@ def long_float(text: Bytes, at: int, end: int, exponent: int) -> int:
 
 
 @inlined
-def float_bits(value: np.uint64, digit_count: int, power: int, text: Bytes, at: int, end: int, exponent: int) -> int:
+def float_bits(
+    value: np.uint64, digit_count: int, power: int, text: Bytes, at: int, end: int, exponent: int
+) -> int:
     """Bits of the absolute value of a scanned number, INFINITY or UNSURE."""
     if digit_count <= 19:
         if value <= np.uint64(1 << 53) and -22 <= power <= 22:

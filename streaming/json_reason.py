@@ -63,9 +63,7 @@ def field_reason(verdict: int, name: str, kind: FieldType, value: bytes, at: int
         return f"`{name}` is null: expected {expected}"
     if verdict == code.NO_EVENT_TIME:
         return f"`{name}` is null or missing: every record needs an event time"
-    return (
-        f"`{name}` must be {expected}, got {value_text(value, at)}{_DETAIL.get(verdict, '')}"
-    )
+    return f"`{name}` must be {expected}, got {value_text(value, at)}{_DETAIL.get(verdict, '')}"
 
 
 def ahead_reason(name: str, ahead_ms: int, max_ahead_ms: int) -> str:
@@ -101,5 +99,9 @@ def value_text(value: bytes, at: int) -> str:
 
 def _cut(piece: bytes) -> str:
     text = piece.decode(errors="replace")
-    shown = text[:SHOWN_CHARACTERS].encode("unicode_escape").decode() if not text.isprintable() else text[:SHOWN_CHARACTERS]
+    shown = (
+        text[:SHOWN_CHARACTERS].encode("unicode_escape").decode()
+        if not text.isprintable()
+        else text[:SHOWN_CHARACTERS]
+    )
     return shown + ("…" if len(text) > SHOWN_CHARACTERS else "")

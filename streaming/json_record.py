@@ -106,7 +106,9 @@ def same(text: Bytes, limit: int, a: int, b: int, size: int) -> bool:
 
 
 @called
-def find_field(text: Bytes, at: int, size: int, schema: Longs, names: Bytes, table: Ints, mask: int) -> int:
+def find_field(
+    text: Bytes, at: int, size: int, schema: Longs, names: Bytes, table: Ints, mask: int
+) -> int:
     """Index of the field of that name, or UNKNOWN. The table's size is a power of two and it has empty places."""
     value = FNV_START
     for i in range(size):
@@ -127,7 +129,15 @@ def find_field(text: Bytes, at: int, size: int, schema: Longs, names: Bytes, tab
 
 @called
 def new_key(
-    text: Bytes, at: int, end: int, schema: Longs, names: Bytes, table: Ints, mask: int, scratch: Bytes, used: int
+    text: Bytes,
+    at: int,
+    end: int,
+    schema: Longs,
+    names: Bytes,
+    table: Ints,
+    mask: int,
+    scratch: Bytes,
+    used: int,
 ) -> tuple[int, int, int]:
     """Read a key from its first byte on; position of its closing quote, OK or why it is none, and its field."""
     close, why = any_string_end(text, at, end)
@@ -176,7 +186,9 @@ def read_record(
         at += 1
         place = ordinal & (MEMO_ROWS - 1)
         size = memo[place * MEMO_COLUMNS + MEMO_SIZE]
-        if 0 < size <= end - at and same(text, limit, at, memo[place * MEMO_COLUMNS + MEMO_START], size):
+        if 0 < size <= end - at and same(
+            text, limit, at, memo[place * MEMO_COLUMNS + MEMO_START], size
+        ):
             field = memo[place * MEMO_COLUMNS + MEMO_FIELD]
             at += size
         else:

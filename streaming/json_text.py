@@ -116,7 +116,16 @@ def escape_end(text: Bytes, at: int, end: int) -> tuple[int, int]:
         if unit < 0xDC00 or unit > 0xDFFF:
             return at, LONE_SURROGATE
         return at + 12, OK
-    if c == QUOTE or c == BACKSLASH or c == 47 or c == 98 or c == 102 or c == 110 or c == 114 or c == 116:  # noqa: PLR1714 (numba has no cheap `in`)
+    if (
+        c == QUOTE
+        or c == BACKSLASH
+        or c == 47
+        or c == 98
+        or c == 102
+        or c == 110
+        or c == 114
+        or c == 116
+    ):  # noqa: PLR1714 (numba has no cheap `in`)
         return at + 2, OK
     return at, CUT_SHORT if c < 0 else BAD_ESCAPE
 

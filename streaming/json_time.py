@@ -28,7 +28,12 @@ def read_date(text: Bytes, at: int, end: int) -> tuple[int, int]:
 
     The day count is Howard Hinnant's `days_from_civil`.
     """
-    century, rest, month, day = pair(text, at, end), pair(text, at + 2, end), pair(text, at + 5, end), pair(text, at + 8, end)
+    century, rest, month, day = (
+        pair(text, at, end),
+        pair(text, at + 2, end),
+        pair(text, at + 5, end),
+        pair(text, at + 8, end),
+    )
     if century < 0 or rest < 0 or month < 1 or month > 12 or day < 1:
         return BAD_TEXT, 0
     if byte_at(text, at + 4) != MINUS or byte_at(text, at + 7) != MINUS:

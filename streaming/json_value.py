@@ -90,7 +90,9 @@ def view(text: Bytes, limit: int, at: int, size: int, index: int) -> tuple[int, 
 
 
 @called
-def read_text(text: Bytes, at: int, end: int, kind: int, scratch: Bytes, used: int) -> tuple[int, int, int, int]:
+def read_text(
+    text: Bytes, at: int, end: int, kind: int, scratch: Bytes, used: int
+) -> tuple[int, int, int, int]:
     """Read a time, date or UUID; OK or what is wrong, the two words, and how much of `scratch` is used."""
     if kind == DATE:
         verdict, value = read_date(text, at, end)
@@ -114,7 +116,12 @@ def read_text(text: Bytes, at: int, end: int, kind: int, scratch: Bytes, used: i
 
 @inlined
 def decimal_words(
-    value: np.uint64, negative: bool, digit_count: int, places: int, precision: int, scale: int  # noqa: FBT001 (kernel)
+    value: np.uint64,
+    negative: bool,
+    digit_count: int,
+    places: int,
+    precision: int,
+    scale: int,  # noqa: FBT001 (kernel)
 ) -> tuple[int, int, int]:
     """Scale a number of at most 18 digits; OK or what is wrong, low and high word. UNFINISHED: take the long way."""
     shift = scale - places
