@@ -43,7 +43,8 @@ class StartFailedError(FatalError):
         self.service = service
         self.cause = cause
         super().__init__(
-            f"{service}: expected it to start, got: {cause}; see `{log}`, then run `sluice up` again"
+            f"{service}: expected it to start, got: {cause}; "
+            f"see `{log}`, then run `sluice up` again"
         )
 
 

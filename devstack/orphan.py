@@ -1,4 +1,4 @@
-"""Processes of a stack whose supervisor died: found by identity or mark, and stopped, never a stranger's."""
+"""Processes of a stack whose supervisor died: found by identity or mark, and stopped."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ _SERVICE_STOP_S = 15.0
 
 
 def find_orphans(record: StackRecord) -> dict[int, tuple[str, psutil.Process]]:
-    """Find living processes of the stack, as name and process by pid; the caller and its ancestors are left out."""
+    """Find living processes of the stack: name and process by pid, without the caller's own."""
     found: dict[int, tuple[str, psutil.Process]] = {}
     for name, entry in record.services.items():
         process = find_process(entry.process)
@@ -30,7 +30,7 @@ def find_orphans(record: StackRecord) -> dict[int, tuple[str, psutil.Process]]:
 
 def _parent_pid(process: psutil.Process) -> int:
     try:
-        return process.ppid()
+        return int(process.ppid())
     except psutil.Error:
         return 0
 

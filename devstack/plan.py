@@ -105,7 +105,8 @@ def plan_postgres(settings: Settings, record: StackRecord) -> Service:
     home = settle_home(settings.data_dir, record.postgres_home, postgres_account())
     if record.postgres_home not in (None, str(home)):
         record.notices.append(
-            f"the data of postgres was in {record.postgres_home}, which is gone: it starts empty in {home}"
+            f"the data of postgres was in {record.postgres_home}, which is gone: "
+            f"it starts empty in {home}"
         )
     record.postgres_home = str(home)
     record.postgres_password = record.postgres_password or secrets.token_urlsafe(18)

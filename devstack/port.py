@@ -1,4 +1,4 @@
-"""Ports of embedded services: chosen once outside the range that clients draw from, checked before use."""
+"""Ports of embedded services: chosen once, outside the range that clients draw from."""
 
 import contextlib
 import random
@@ -17,7 +17,7 @@ class PortTakenError(UsageError):
         self.service = service
         self.port = port
         super().__init__(
-            f"port of `{service}`: expected {port} to be free, got a port that another process uses; "
+            f"port of `{service}`: expected {port} to be free, but another process uses it; "
             f"stop that process or set `stack.{setting}` to another port"
         )
 

@@ -55,7 +55,8 @@ def postgres_account() -> Account | None:
 def settle_home(data_dir: Path, recorded: str | None, account: Account | None) -> Path:
     """Decide where PostgreSQL's data lives: below the data directory if its account can go there.
 
-    A folder made elsewhere is for this stack alone and belongs in the record. No existing folder's mode is changed.
+    A folder made elsewhere is for this stack alone and belongs in the record. No existing folder's
+    mode is changed.
     """
     if recorded is not None and Path(recorded).is_dir():
         return Path(recorded)

@@ -1,4 +1,4 @@
-"""Health checks: None when a service answers in its own protocol, else the reason in a few words."""
+"""Health checks: None when a service answers in its own protocol, else the reason."""
 
 import asyncio
 import struct

@@ -22,7 +22,7 @@ def identify(pid: int) -> ProcessRecord | None:
 
 
 def find_process(identity: ProcessRecord | None) -> psutil.Process | None:
-    """Find the living process of that identity; zombies and other processes of the same pid do not count."""
+    """Find the living process of that identity; a zombie or another of the same pid is none."""
     if identity is None:
         return None
     try:

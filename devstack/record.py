@@ -1,15 +1,16 @@
 """The stack's record, `<data_dir>/stack.json`: what runs where, and what was settled once.
 
-One JSON object, written atomically with mode 600 (it holds the password of the embedded PostgreSQL):
+One JSON object, written atomically with mode 600, for it holds the password of PostgreSQL:
 
     {"version": 1, "stack_id": "<hex>", "project_dir": "/…", "state": "running", "error": null,
      "supervisor": {"pid": 1, "started": 1.0}, "timescaledb_kind": "timescaledb",
-     "addresses": {"temporal.address": "127.0.0.1:7233", "kafka.bootstrap_servers": "127.0.0.1:9092", …},
-     "services": {"kafka": {"address": "127.0.0.1:9092", "port": 9092, "pid": 2, "started": 2.0, …}}}
+     "addresses": {"temporal.address": "127.0.0.1:7233", "kafka.bootstrap_servers": "…", …},
+     "services": {"kafka": {"address": "127.0.0.1:9092", "port": 9092, "pid": 2, …}}}
 
-Services are `temporal`, `temporal-ui`, `kafka`, `clickhouse`, `postgres`, `timescaledb`, `worker-stream` and
-`worker-1` onwards. `addresses` says the same by the name of the setting that each fills. An address stays after `down`, because a stack keeps its ports. Only the supervisor writes while it
-lives; `up` and `down` write when none does.
+Services are `temporal`, `temporal-ui`, `kafka`, `clickhouse`, `postgres`, `timescaledb`,
+`worker-stream` and `worker-1` onwards; `addresses` says the same by the name of the setting that
+each fills. An address stays after `down`, because a stack keeps its ports. Only the supervisor
+writes while it lives; `up` and `down` write when none does.
 """
 
 import os
@@ -43,7 +44,7 @@ class _Part(BaseModel):
 
 
 class ProcessRecord(_Part):
-    """A process by id and start time in seconds since the epoch, which together are never reused."""
+    """A process by id and start time (seconds since the epoch), together never reused."""
 
     pid: int
     started: float
@@ -53,7 +54,7 @@ class ServiceRecord(_Part):
     """One supervised part.
 
     Attributes:
-        address: What a client needs: `host:port`, a URL, or a DSN with its password; empty for workers.
+        address: What a client needs: `host:port`, a URL, or a DSN with password; empty for workers.
         extra_port: Second port of the service, such as Kafka's controller listener.
         pid: Process id while one runs.
         started: Start time of that process, seconds since the epoch.

@@ -25,7 +25,7 @@ class Service:
         name: Name in the record, in `ps` and of the log file.
         command: Gives the command line; called after `prepare`, before every start.
         probe: Returns None when the service answers, else the reason why it does not.
-        prepare: Makes files that the first start needs; done again at every start, so it must be idempotent.
+        prepare: Makes files that a start needs; runs before every start, so it must be idempotent.
         after_start: Runs once after each start when `probe` is content.
         account: Other user to run as; None keeps the supervisor's.
         start_timeout_s: Seconds from start to healthy.

@@ -1,5 +1,6 @@
 """The embedded ClickHouse and TimescaleDB: Python modules that run a server in the foreground."""
 
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -57,6 +58,6 @@ def _command(module: str, port: int, data: Path) -> Callable[[], list[str]]:
 
 def _prepare(folder: Path) -> Callable[[Report], Awaitable[None]]:
     async def prepare(_report: Report) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
 
     return prepare

@@ -3,55 +3,45 @@
 import contextlib
 import errno
 import fcntl
-import hashlib
-import os
 import secrets
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 
-from common.errors import FatalError, SluiceError, StorageFullError, UsageError
+from common.errors import StorageFullError, UsageError
 from common.settings import Settings
-from common.stack_record import STACK_ID_VARIABLE, STACK_RECORD
+from common.stack_record import STACK_RECORD
+from devstack.launch import (
+    OnProgress,
+    Progress,
+    StackStartError,
+    add_workers,
+    settings_digest,
+    spawn_supervisor,
+    stop_supervisor,
+    wait_until_up,
+)
 from devstack.orphan import stop_orphans
 from devstack.plan import SERVICE_NAMES, outside_addresses, without_own_addresses
-from devstack.process import find_process, is_alive, stop_processes
-from devstack.record import (
-    ServiceRecord,
-    StackRecord,
-    read_record,
-    write_record,
-)
-from devstack.supervisor import DIGEST_VARIABLE, disk_full
+from devstack.process import find_process, is_alive
+from devstack.record import ServiceRecord, StackRecord, read_record, write_record
+from devstack.supervisor import disk_full
+
+__all__ = [
+    "OnProgress",
+    "Progress",
+    "StackStartError",
+    "down",
+    "embedded_addresses",
+    "is_running",
+    "services",
+    "up",
+    "with_embedded_addresses",
+]
 
 _SPACE_BYTES = 512 * 1024 * 1024
-_POLL_EVERY_S = 0.05
-_supervisors: dict[Path, "subprocess.Popen[bytes]"] = {}
-"""Supervisors that this process started, by data directory: a handle that is dropped early warns."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A change of one part while the stack starts or stops; `service` is empty for the stack as a whole."""
-
-    service: str
-    state: str
-    detail: str = ""
-
-
-OnProgress = Callable[[Progress], None]
-
-
-class StackStartError(FatalError):
-    """The stack did not come up; its text is the cause that the supervisor recorded."""
 
 
 def embedded_addresses(data_dir: Path) -> dict[str, str]:
@@ -81,7 +71,9 @@ def with_embedded_addresses(settings: Settings) -> Settings:
 def up(
     settings: Settings, *, workers: bool = True, on_progress: OnProgress | None = None
 ) -> dict[str, str]:
-    """Start the stack, or what is missing of it, and wait until it is up; idempotent and safe to call at once.
+    """Start the stack, or what is missing of it, and wait until it is up.
+
+    Idempotent, and safe to call from several processes at once.
 
     Args:
         settings: Services with an address of their own are not started.
@@ -105,20 +97,20 @@ def up(
         own = without_own_addresses(settings, record)
         if is_alive(record.supervisor) and record.state in ("starting", "running"):
             if workers and not record.workers:
-                _signal(record, signal.SIGUSR1)
-            if record.settings_digest != _digest(own):
+                add_workers(record)
+            if record.settings_digest != settings_digest(own):
                 tell(Progress("", "notice", "the settings changed since the stack started: "
                      "`sluice down` and `sluice up` apply them"))  # fmt: skip
-            _wait_until_up(data_dir, record, workers=workers, tell=tell, supervisor=None)
+            wait_until_up(data_dir, record, workers=workers, tell=tell, supervisor=None)
             return embedded_addresses(data_dir)
         _clear(settings, record, tell)
         _check_space(data_dir)
-        supervisor = _spawn_supervisor(own, record, workers=workers)
+        supervisor = spawn_supervisor(own, record, workers=workers)
         try:
-            _wait_until_up(data_dir, record, workers=workers, tell=tell, supervisor=supervisor)
+            wait_until_up(data_dir, record, workers=workers, tell=tell, supervisor=supervisor)
         except KeyboardInterrupt:
             tell(Progress("", "stopping", "interrupted: stopping what was started"))
-            _stop_supervisor(settings, supervisor.pid, tell)
+            stop_supervisor(settings, supervisor.pid, tell)
             raise
         return embedded_addresses(data_dir)
 
@@ -130,7 +122,7 @@ def down(
 
     Args:
         settings: Their data directory is the stack.
-        delete_data: Whether to delete what the services stored as well; ports are forgotten with it.
+        delete_data: Whether to delete what the services stored and the record as well.
         on_progress: Called with each change while the stack stops.
 
     Returns:
@@ -146,7 +138,7 @@ def down(
             return 0
         supervisor = find_process(record.supervisor)
         if supervisor is not None:
-            _stop_supervisor(settings, supervisor.pid, tell)
+            stop_supervisor(settings, supervisor.pid, tell)
             record = read_record(data_dir) or record
         count = _clear(settings, record, tell)
         if delete_data:
@@ -155,7 +147,7 @@ def down(
 
 
 def services(settings: Settings) -> dict[str, ServiceRecord]:
-    """Give every part of the stack with its present state; what runs elsewhere has the state `running` and no port."""
+    """Give every part of the stack with its present state; what runs elsewhere has no port."""
     record = read_record(settings.data_dir)
     found: dict[str, ServiceRecord] = {}
     outside = outside_addresses(without_own_addresses(settings, record))
@@ -205,8 +197,8 @@ def _check_space(data_dir: Path) -> None:
     free = shutil.disk_usage(data_dir).free
     if free < _SPACE_BYTES:
         raise StorageFullError(
-            f"data directory `{data_dir}`: expected at least {_SPACE_BYTES >> 20} MB of free space, got "
-            f"{free >> 20} MB; free some space and run `sluice up` again"
+            f"data directory `{data_dir}`: expected at least {_SPACE_BYTES >> 20} MB of free space, "
+            f"got {free >> 20} MB; free some space and run `sluice up` again"
         )
 
 
@@ -239,142 +231,10 @@ def _clear(settings: Settings, record: StackRecord, tell: OnProgress) -> int:
     return count
 
 
-def _spawn_supervisor(
-    settings: Settings, record: StackRecord, *, workers: bool
-) -> "subprocess.Popen[bytes]":
-    environment = {**os.environ, **settings_environment(settings)}
-    environment[STACK_ID_VARIABLE] = record.stack_id
-    environment[DIGEST_VARIABLE] = _digest(settings)
-    root = str(Path(__file__).resolve().parents[1])
-    paths = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
-    environment["PYTHONPATH"] = os.pathsep.join([root, *(one for one in paths if one != root)])
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "devstack.supervisor",
-        "--project",
-        str(settings.project_dir),
-    ]
-    record.state, record.error, record.supervisor = "starting", None, None
-    write_record(settings.data_dir, record)
-    with (settings.data_dir / "logs" / "supervisor.log").open("ab") as log:
-        supervisor = subprocess.Popen(
-            command if workers else [*command, "--no-workers"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            cwd=settings.project_dir,
-            start_new_session=True,
-        )
-    _supervisors[settings.data_dir] = supervisor
-    return supervisor
-
-
-def settings_environment(settings: Settings) -> dict[str, str]:
-    """Write settings as environment variables; secrets in clear, for the environment of a process only."""
-    found = {
-        "SLUICE_PROJECT_DIR": str(settings.project_dir),
-        "SLUICE_DATA_DIR": str(settings.data_dir),
-    }
-    for section in type(settings).model_fields:
-        part = getattr(settings, section)
-        if isinstance(part, BaseModel):
-            for key in type(part).model_fields:
-                value = getattr(part, key)
-                if value is not None and value != type(part).model_fields[key].default:
-                    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-                    found[f"SLUICE_{section}__{key}".upper()] = text
-    return found
-
-
-def _digest(settings: Settings) -> str:
-    text = "\n".join(
-        f"{key}={value}" for key, value in sorted(settings_environment(settings).items())
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _signal(record: StackRecord, number: int) -> None:
-    process = find_process(record.supervisor)
-    if process is not None:
-        with contextlib.suppress(psutil.Error):
-            process.send_signal(number)
-
-
-def _wait_until_up(
-    data_dir: Path,
-    record: StackRecord,
-    *,
-    workers: bool,
-    tell: OnProgress,
-    supervisor: "subprocess.Popen[bytes] | None",
-) -> None:
-    """Follow the record until the stack runs; every part's own time limit bounds the wait."""
-    seen: dict[str, tuple[str, str]] = {}
-    said = 0
-    while True:
-        ended = supervisor.poll() is not None if supervisor else not is_alive(record.supervisor)
-        record = read_record(data_dir) or record
-        for name, entry in record.services.items():
-            now = (entry.state, entry.detail)
-            if seen.get(name) != now and (name in seen or entry.state != "stopped"):
-                tell(Progress(name, *now))
-            seen[name] = now
-        for notice in record.notices[said:]:
-            tell(Progress("", "notice", notice))
-        said = max(said, len(record.notices))
-        if ended:
-            log = data_dir / "logs" / "supervisor.log"
-            raise StackStartError(
-                record.error
-                or f"supervisor: expected it to start the stack, got its end; see `{log}`"
-            )
-        if record.state == "running" and (not workers or _workers_settled(record)):
-            return
-        time.sleep(_POLL_EVERY_S)
-
-
-def _workers_settled(record: StackRecord) -> bool:
-    """Say whether each worker is ready, or has failed and is being started again."""
-    if not record.workers:
-        return False
-    states = [entry.state for name, entry in record.services.items() if name.startswith("worker-")]
-    return all(state not in ("stopped", "preparing", "starting") for state in states)
-
-
-def _stop_supervisor(settings: Settings, pid: int, tell: OnProgress) -> None:
-    """Ask the supervisor to stop everything, following its record; kill it when it takes too long."""
-    try:
-        process = psutil.Process(pid)
-        process.terminate()
-    except psutil.Error:
-        return
-    deadline = time.monotonic() + settings.worker.graceful_stop_s + 60
-    seen: dict[str, str] = {}
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-        record = read_record(settings.data_dir)
-        for name, entry in (record.services if record else {}).items():
-            if entry.state == "stopped" and seen.get(name, "stopped") != "stopped":
-                tell(Progress(name, "stopped"))
-            seen[name] = entry.state
-        if time.monotonic() > deadline:
-            stop_processes([process], timeout_s=0.0)
-        with contextlib.suppress(psutil.TimeoutExpired, psutil.Error):
-            process.wait(timeout=_POLL_EVERY_S)
-
-
 def _delete(data_dir: Path, record: StackRecord) -> None:
-    """Delete what this stack stored, by the names it gave; nothing else in the folder is touched."""
+    """Delete what this stack stored, by the names it gave, and nothing else in the folder."""
     if record.postgres_home:
         shutil.rmtree(record.postgres_home, ignore_errors=True)
     for name in ("kafka", "temporal", "clickhouse", "timescaledb", "postgres", "logs"):
         shutil.rmtree(data_dir / name, ignore_errors=True)
     (data_dir / STACK_RECORD).unlink(missing_ok=True)
-
-
-__all__ = [
-    "Progress", "SluiceError", "StackStartError", "down", "embedded_addresses", "is_running", "services",
-    "settings_environment", "up", "with_embedded_addresses",
-]  # fmt: skip

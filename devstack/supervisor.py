@@ -1,7 +1,8 @@
 """The supervisor of a stack: starts its services and workers, keeps them up, stops them in order.
 
-`python -m devstack.supervisor --project DIR` takes the settings from the environment and `sluice.toml`. SIGTERM stops
-everything, SIGUSR1 adds the workers. It holds a lock as long as it lives, which the kernel frees when it dies.
+`python -m devstack.supervisor --project DIR` takes the settings from environment and `sluice.toml`.
+SIGTERM stops everything, SIGUSR1 adds the workers. It holds a lock as long as it lives, which the
+kernel frees when it dies.
 """
 
 import argparse
@@ -61,7 +62,7 @@ class Supervisor:
         """Start, serve until SIGTERM, stop.
 
         Raises:
-            SluiceError: A service did not come up at its first start; everything is stopped by then.
+            SluiceError: A service did not come up at its first start; by then all is stopped.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

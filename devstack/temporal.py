@@ -11,7 +11,7 @@ from devstack.probe import probe_http, probe_tcp
 from devstack.service import Report, Service
 from devstack.tool import run_tool
 
-# The defaults guard a shared cluster: this one serves a single user, and its load must not be throttled.
+# The defaults guard a shared cluster; this one serves a single user and must not be throttled.
 _DYNAMIC_CONFIG = {
     "frontend.rps": "100000",
     "frontend.namespaceRPS": "100000",

@@ -1,4 +1,4 @@
-"""Short-lived helper programs of the stack: run to the end, stopped when the caller is cancelled."""
+"""Short-lived programs of the stack: run to the end, killed when the caller is cancelled."""
 
 import asyncio
 import contextlib

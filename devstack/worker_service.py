@@ -1,4 +1,4 @@
-"""The worker processes of a stack: one for the workflows of streams, one per core for the heavy work."""
+"""The worker processes of a stack: one for stream workflows, one per core for heavy work."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ def processor_count() -> int:
 
 
 def worker_services(settings: Settings) -> list[Service]:
-    """Describe the workers; they read their settings from the environment and the stack's record."""
+    """Describe the workers; they read the settings from environment and stack record."""
     count = settings.worker.processes or processor_count()
     compute = [_worker(settings, f"worker-{n}", STREAM_COMPUTE_QUEUE) for n in range(1, count + 1)]
     return [_worker(settings, "worker-stream", STREAM_QUEUE), *compute]

@@ -37,7 +37,8 @@ def up(
 ) -> None:
     """Start what is not running yet, wait until it answers, and show the addresses.
 
-    Services that the settings point elsewhere are not started. Ports and data stay the same from start to start.
+    Services that the settings point elsewhere are not started. Ports and data stay the same from
+    start to start.
 
     Example: sluice up
     """
@@ -110,7 +111,9 @@ def logs(
 
 @app.command("doctor")
 def doctor(output: OutputOption = Output.table) -> None:
-    """Check this machine and the stack, and say what to do; exit code 1 when something needed is wrong.
+    """Check this machine and the stack, and say what to do.
+
+    The exit code is 1 when something that is needed is wrong.
 
     Example: sluice doctor
     """
@@ -121,7 +124,7 @@ def doctor(output: OutputOption = Output.table) -> None:
 
     findings = examine(_load())
     if output is Output.json:
-        typer.echo(json.dumps([asdict(one) for one in findings], indent=2))
+        typer.echo(json.dumps([{**asdict(one), "ok": one.ok} for one in findings], indent=2))
     else:
         width = max(len(one.check) for one in findings)
         for one in findings:

@@ -16,7 +16,7 @@ def show_logs(folder: Path, service: str | None, *, follow: bool, count: int) ->
 
     Args:
         folder: Where the log files are.
-        service: Name of the file without its ending; None takes all and puts the name before each line.
+        service: File name without its ending; None takes all, with the name before each line.
         follow: Whether to wait for more until Ctrl-C.
         count: Lines of each file to begin with.
 
@@ -25,8 +25,9 @@ def show_logs(folder: Path, service: str | None, *, follow: bool, count: int) ->
     """
     known = {path.stem: path for path in sorted(folder.glob("*.log"))}
     if service is not None and service not in known:
+        names = ", ".join(known) or "(none yet; run `sluice up`)"
         raise UnknownNameError(
-            f"log of `{service}`: expected one of {', '.join(known) or '(none yet; run `sluice up`)'}, "
+            f"log of `{service}`: expected one of {names}, "
             f"got no such name{near_miss(service, known)}"
         )
     chosen = known if service is None else {service: known[service]}
