@@ -51,11 +51,13 @@ class Client:
                 while True:
                     await self._await_message()
                     async with self._upstream.lock:
-                        await self._hold()
+                        await self._hold_or_settle()
         except (_ClientGoneError, ConnectionError, TimeoutError):
             pass
         except wire.WireError as error:
             self._writer.write(wire.error_response("FATAL", "08P01", str(error)))
+        except RefusedQueryError as error:
+            self._writer.write(wire.error_response("FATAL", "22023", str(error)))
         except UpstreamLostError:
             self._writer.write(
                 wire.error_response("FATAL", "57P01", "the embedded TimescaleDB stopped")
@@ -65,12 +67,33 @@ class Client:
 
     async def _leave(self) -> None:
         if self._used_session and not self._upstream.lost.is_set():
-            with contextlib.suppress(UpstreamLostError, RefusedQueryError):
+            with contextlib.suppress(UpstreamLostError):
                 async with self._upstream.lock:
-                    await self._upstream.settle(self._turn)
+                    await self._settle()
         with contextlib.suppress(ConnectionError):
             self._writer.close()
             await self._writer.wait_closed()
+
+    async def _settle(self) -> None:
+        """Leave the session as a new client expects it; the lock is held."""
+        self._used_session = False
+        try:
+            await self._upstream.settle(self._turn)
+        except RefusedQueryError as error:
+            # Nobody knows the session's state any more: end it, a new start finds all commits.
+            self._upstream.lost.set()
+            raise UpstreamLostError from error
+
+    async def _hold_or_settle(self) -> None:
+        """Run one turn; if it breaks off, settle before the lock goes to the next client."""
+        try:
+            await self._hold()
+        except UpstreamLostError:
+            raise
+        except BaseException:
+            if not self._upstream.lost.is_set():
+                await self._settle()
+            raise
 
     async def _greet(self) -> bool:
         """Answer start-up packets; tell whether the client stays."""
@@ -175,7 +198,9 @@ class Client:
                     await self._forward()
         finally:
             await _cancel(from_client)
-            await _cancel(from_session)
+            if await _cancel(from_session) and from_session is not None:
+                for message in from_session.result():
+                    self._turn.to_client(message)
         await self._keep_settings()
 
     def _end_idle(self) -> None:
@@ -211,12 +236,13 @@ class Client:
         await self._upstream.restore_baseline()
 
 
-async def _cancel(task: asyncio.Task[object] | asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.wait((task,))
-        if not task.cancelled():
-            task.exception()  # seen: the turn ends for another reason
+async def _cancel(task: asyncio.Task[None] | asyncio.Task[list[wire.Message]] | None) -> bool:
+    """End a task; tell whether it had a result before."""
+    if task is None:
+        return False
+    task.cancel()
+    await asyncio.wait((task,))
+    return not task.cancelled() and task.exception() is None
 
 
 class Proxy:
