@@ -21,10 +21,12 @@ _ACCOUNT = {192, 193, 194, 516}
 """UNKNOWN_USER, WRONG_PASSWORD, REQUIRED_PASSWORD, AUTHENTICATION_FAILED."""
 
 _REFUSED = {
-    6, 10, 16, 20, 26, 27, 33, 36, 41, 43, 44, 46, 47, 50, 53, 57, 60, 62, 69, 70, 72, 80, 81,
+    6, 10, 16, 20, 26, 27, 36, 41, 43, 44, 46, 47, 50, 53, 57, 60, 62, 69, 70, 72, 80, 81,
     117, 131, 153, 190, 321, 349, 407, 497, 524, 636,
 }  # fmt: skip
 """Types and values that do not fit, columns, tables and databases that are not there, missing grants."""
+
+_REFUSED_NAMES = ("CANNOT_PARSE", "CANNOT_CONVERT", "ILLEGAL_", "INCORRECT_")
 
 _DISK_FULL = {243}
 """NOT_ENOUGH_SPACE; errno 28 comes as text of other codes."""
@@ -60,7 +62,7 @@ def translate(error: ClickHouseError, action: str, address: str) -> SluiceError:
             f"{action}: expected ClickHouse to accept user and password, got {brief}; "
             "correct `clickhouse.username` and `clickhouse.password`"
         )
-    if code in _REFUSED:
+    if code in _REFUSED or str(getattr(error, "name", "")).startswith(_REFUSED_NAMES):
         return SinkRefusedError(
             f"{action}: expected ClickHouse to take it, got {brief}; correct the table or the pipeline, then resume"
         )
