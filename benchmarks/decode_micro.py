@@ -90,12 +90,12 @@ def report(scenario: str, seconds: float, polars_seconds: float | None = None) -
     }
     if polars_seconds is not None:
         line |= {"ratio": round(polars_seconds / seconds, 2), "against": "polars.read_ndjson"}
-    print(json.dumps(line), flush=True)  # noqa: T201 (the benchmark's output)
+    print(json.dumps(line), flush=True)
 
 
 def run(scenario: str) -> None:
     """Measure one scenario."""
-    rng = random.Random(7)  # noqa: S311 (not for secrets)
+    rng = random.Random(7)
     spaced = scenario == "decode-sales-spaced"
     values = [sales_value(rng, i, spaced=spaced) for i in range(RECORDS * BLOCKS)]
     clean = [block_of(values[i * RECORDS : (i + 1) * RECORDS]) for i in range(BLOCKS)]

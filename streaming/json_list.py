@@ -1,12 +1,11 @@
 """Lists in records: their elements become records of their own, so that one kernel decodes both."""
 
 import numpy as np
+import numpy.typing as npt
 
 from streaming.json_code import MAX_DEPTH
+from streaming.json_column import Bytes, Longs
 from streaming.json_jit import (
-    Bytes,
-    Ints,
-    Longs,
     byte_at,
     byte_pointer,
     entry,
@@ -64,7 +63,7 @@ def _wrap(
 
 def wrap_elements(
     text: Bytes, list_at: Longs, list_size: Longs
-) -> tuple[Bytes, Longs, Ints, Longs]:
+) -> tuple[Bytes, Longs, npt.NDArray[np.int32], Longs]:
     """Write every element of some lists as a record `{"v":element}`.
 
     Args:

@@ -3,12 +3,11 @@
 Floats follow Clinger's exact path and else the algorithm of Eisel and Lemire ("Number Parsing at a Gigabyte per Second",
 2021); what that cannot decide is left to Python.
 """
-# ruff: noqa: C901, PLR0911, PLR0912, PLR2004 (a kernel is one flat machine over bytes; calls and names cost what it saves)
 
 import numpy as np
 import numpy.typing as npt
 
-from streaming.json_code import BAD_NUMBER, OK, TOO_MANY_DIGITS, TOO_MANY_PLACES
+from streaming.json_code import OK, TOO_MANY_DIGITS, TOO_MANY_PLACES
 from streaming.json_jit import (
     Bytes,
     bits_of,
@@ -17,6 +16,7 @@ from streaming.json_jit import (
     first_mark,
     high_product,
     inlined,
+    int64,
     leading_zeros,
     word_at,
 )
@@ -122,7 +122,7 @@ def scan_number(text: Bytes, at: int, end: int) -> tuple[int, np.uint64, int, in
 def scan_exponent(text: Bytes, at: int, end: int) -> tuple[int, int]:
     """Read what follows an `e`; position after it (-1 if it is no exponent) and the exponent, bounded."""
     sign = peek(text, at, end)
-    if sign == 43 or sign == MINUS:  # noqa: PLR1714 (numba has no cheap `in`)
+    if sign == 43 or sign == MINUS:
         at += 1
     first = at
     value = 0
@@ -201,7 +201,7 @@ def long_decimal(
         high = ~high
         if low == np.uint64(0):
             high = high + np.uint64(1)
-    return OK, np.int64(low), np.int64(high)
+    return OK, int64(low), int64(high)
 
 
 @called
@@ -223,7 +223,7 @@ def lemire(value: np.uint64, power: int) -> int:
             high = high + np.uint64(1)
     if low == ALL_ONES and (power < -27 or power > 55):
         return UNSURE
-    upper = np.int64(high >> np.uint64(63))
+    upper = int64(high >> np.uint64(63))
     shift = np.uint64(upper + 9)
     mantissa = high >> shift
     exponent = ((152170 + 65536) * power >> 16) + 63 + upper - zeros + 1023
@@ -232,7 +232,7 @@ def lemire(value: np.uint64, power: int) -> int:
             return 0
         mantissa = mantissa >> np.uint64(1 - exponent)
         mantissa = (mantissa + (mantissa & np.uint64(1))) >> np.uint64(1)
-        return np.int64(mantissa)
+        return int64(mantissa)
     if (
         low <= np.uint64(1)
         and -4 <= power <= 23
@@ -246,7 +246,7 @@ def lemire(value: np.uint64, power: int) -> int:
         exponent += 1
     if exponent >= 2047:
         return INFINITY
-    return np.int64(mantissa & ~HIDDEN_BIT) | (exponent << 52)
+    return int64(mantissa & ~HIDDEN_BIT) | (exponent << 52)
 
 
 @called

@@ -1,5 +1,4 @@
 """Kernel for blocks of JSON records: one pass over the bytes, driven by tables of the declared fields."""
-# ruff: noqa: C901, PLR0911, PLR0912, PLR0913, PLR2004 (a kernel is one flat machine over bytes; calls and names cost what it saves)
 
 from collections.abc import Callable
 
@@ -55,6 +54,7 @@ from streaming.json_jit import (
     entry,
     fingerprint,
     inlined,
+    int64,
     int_pointer,
     long_pointer,
     word_at,
@@ -97,7 +97,7 @@ def same(text: Bytes, limit: int, a: int, b: int, size: int) -> bool:
     if i == size:
         return True
     if max(a, b) + i + 8 <= limit:
-        return (word_at(text, a + i) ^ word_at(text, b + i)) & MASKS[size - i] == np.uint64(0)
+        return bool((word_at(text, a + i) ^ word_at(text, b + i)) & MASKS[size - i] == np.uint64(0))
     while i < size:
         if byte_at(text, a + i) != byte_at(text, b + i):
             return False
@@ -113,9 +113,9 @@ def find_field(
     value = FNV_START
     for i in range(size):
         value = (value ^ np.uint64(byte_at(text, at + i))) * FNV_PRIME
-    place = np.int64(value & np.uint64(mask))
+    place = int64(value & np.uint64(mask))
     while table[place] >= 0:
-        field = np.int64(table[place])
+        field = int64(table[place])
         if schema[field * SCHEMA_COLUMNS + NAME_SIZE] == size:
             start = schema[field * SCHEMA_COLUMNS + NAME_START]
             i = 0
@@ -168,7 +168,7 @@ def read_record(
     state: Ints, state_at: Longs, memo: Longs, stack: Bytes,
 ) -> tuple[int, int, int, int, int]:  # fmt: skip
     """Read one record into row `out`; OK or why it is no JSON object, where, event time, uses of scratch and floats."""
-    event_ms = np.int64(0)
+    event_ms = int64(0)
     first_float = float_count
     at = skip_space(text, at, end)
     c = peek(text, at, end)
@@ -205,9 +205,9 @@ def read_record(
         if c != COLON:
             return CUT_SHORT if c < 0 else EXPECTED_COLON, at, event_ms, used, float_count
         at = skip_space(text, at + 1, end)
-        kind = np.int64(UNKNOWN)
-        precision = np.int64(0)
-        scale = np.int64(0)
+        kind = int64(UNKNOWN)
+        precision = int64(0)
+        scale = int64(0)
         if field >= 0:
             kind = schema[field * SCHEMA_COLUMNS + KIND]
             precision = schema[field * SCHEMA_COLUMNS + PRECISION]
@@ -262,7 +262,7 @@ def check_fields(
         good = now == OK
         if not good:
             if now != NULL and now != ABSENT:
-                return np.int64(now), field
+                return int64(now), field
             if field == event_field:
                 return NO_EVENT_TIME, field
             if schema[field * SCHEMA_COLUMNS + NULLABLE] == 0:
@@ -320,11 +320,11 @@ def _decode_block(source: str) -> Callable[..., tuple[int, int, int]]:
         used = 0 * len(source)
         float_count = 0
         for row in range(row_count):
-            size = np.int64(value_size[row])
+            size = int64(value_size[row])
             at = value_start[row]
-            field = np.int64(UNKNOWN)
+            field = int64(UNKNOWN)
             if size <= 0:
-                code = np.int64(NULL_VALUE if size < 0 else EMPTY_VALUE)
+                code = int64(NULL_VALUE if size < 0 else EMPTY_VALUE)
             else:
                 for i in range(field_count):
                     state[i] = ABSENT

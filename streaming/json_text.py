@@ -1,5 +1,4 @@
 """Kernels for JSON text: white space, strings, escapes, UTF-8, and the skipping of any value (RFC 8259)."""
-# ruff: noqa: C901, PLR0911, PLR0912, PLR2004 (a kernel is one flat machine over bytes; calls and names cost what it saves)
 
 import numpy as np
 
@@ -42,7 +41,7 @@ def skip_space(text: Bytes, at: int, end: int) -> int:
     """Position of the first byte that is no white space, or `end`."""
     while at < end:
         c = byte_at(text, at)
-        if c > 32 or not (c == 32 or c == 10 or c == 13 or c == 9):  # noqa: PLR1714 (numba has no cheap `in`)
+        if c > 32 or not (c == 32 or c == 10 or c == 13 or c == 9):
             break
         at += 1
     return at
@@ -125,7 +124,7 @@ def escape_end(text: Bytes, at: int, end: int) -> tuple[int, int]:
         or c == 110
         or c == 114
         or c == 116
-    ):  # noqa: PLR1714 (numba has no cheap `in`)
+    ):
         return at + 2, OK
     return at, CUT_SHORT if c < 0 else BAD_ESCAPE
 
@@ -254,7 +253,7 @@ def number_end(text: Bytes, at: int, end: int) -> int:
     if peek(text, at, end) | 32 == 101:
         at += 1
         sign = peek(text, at, end)
-        if sign == 43 or sign == MINUS:  # noqa: PLR1714 (numba has no cheap `in`)
+        if sign == 43 or sign == MINUS:
             at += 1
         first = at
         while at < end and 48 <= byte_at(text, at) <= 57:
@@ -314,7 +313,7 @@ def skip_value(text: Bytes, at: int, end: int, stack: Bytes, base: int) -> tuple
     depth = base
     while True:
         c = peek(text, at, end)
-        if c == OPEN_BRACE or c == OPEN_BRACKET:  # noqa: PLR1714 (numba has no cheap `in`)
+        if c == OPEN_BRACE or c == OPEN_BRACKET:
             depth += 1
             if depth > MAX_DEPTH:
                 return at, TOO_DEEP

@@ -1,5 +1,4 @@
 """Kernels for times, dates and UUIDs in text."""
-# ruff: noqa: C901, PLR0911, PLR0912, PLR2004 (a kernel is one flat machine over bytes; calls and names cost what it saves)
 
 from streaming.json_code import BAD_TEXT, NO_ZONE, OK
 from streaming.json_jit import Bytes, byte_at, called, inlined

@@ -1,5 +1,4 @@
 """Kernel for one value of a declared field: from JSON text to the one or two words of a column."""
-# ruff: noqa: C901, PLR0911, PLR0912, PLR2004 (a kernel is one flat machine over bytes; calls and names cost what it saves)
 
 import numpy as np
 
@@ -32,7 +31,7 @@ from streaming.json_code import (
     UUID,
     WRONG_TYPE,
 )
-from streaming.json_jit import Bytes, byte_at, called, inlined, word_at
+from streaming.json_jit import Bytes, byte_at, called, inlined, int64, word_at
 from streaming.json_number import (
     INFINITY,
     MAX_EXPONENT,
@@ -57,7 +56,7 @@ from streaming.json_time import read_date, read_timestamp, read_uuid
 
 MASKS = np.array([(1 << 8 * i) - 1 for i in range(9)], dtype=np.uint64)
 LARGEST_INT64 = np.uint64(2**63 - 1)
-SIGN = np.int64(-(2**63))
+SIGN = -(2**63)
 
 UNFINISHED = 4
 """State of a float that Python has to finish."""
@@ -73,7 +72,7 @@ def view(text: Bytes, limit: int, at: int, size: int, index: int) -> tuple[int, 
     shift = np.uint64(32)
     if size > 12:
         low = length | word_at(text, at) << shift
-        return np.int64(low), np.int64(np.uint64(index) | np.uint64(at) << shift)
+        return int64(low), int64(np.uint64(index) | np.uint64(at) << shift)
     a = np.uint64(0)
     b = np.uint64(0)
     if at + 16 <= limit:
@@ -86,7 +85,7 @@ def view(text: Bytes, limit: int, at: int, size: int, index: int) -> tuple[int, 
                 a |= c << np.uint64(8 * i)
             else:
                 b |= c << np.uint64(8 * i - 64)
-    return np.int64(length | a << shift), np.int64(a >> shift | b << shift)
+    return int64(length | a << shift), int64(a >> shift | b << shift)
 
 
 @called
@@ -121,7 +120,7 @@ def decimal_words(
     digit_count: int,
     places: int,
     precision: int,
-    scale: int,  # noqa: FBT001 (kernel)
+    scale: int,
 ) -> tuple[int, int, int]:
     """Scale a number of at most 18 digits; OK or what is wrong, low and high word. UNFINISHED: take the long way."""
     shift = scale - places
@@ -136,7 +135,7 @@ def decimal_words(
         return UNFINISHED, 0, 0
     if precision < 19 and value >= POWERS[precision]:
         return TOO_MANY_DIGITS, 0, 0
-    number = -np.int64(value) if negative else np.int64(value)
+    number = -int64(value) if negative else int64(value)
     return OK, number, number >> 63
 
 
@@ -171,7 +170,7 @@ def number_words(
         if not (negative and digit_count == 19 and value == np.uint64(2**63) and kind == INT64):
             return OUT_OF_RANGE, 0, 0
         return OK, SIGN, 0
-    number = -np.int64(value) if negative else np.int64(value)
+    number = -int64(value) if negative else int64(value)
     if kind == INT32 and (number < -(2**31) or number > 2**31 - 1):
         return OUT_OF_RANGE, 0, 0
     if kind == TIMESTAMP_MS and (number < MIN_TIME_MS or number > MAX_TIME_MS):
@@ -203,7 +202,7 @@ def read_value(
             size = unescape(text, at + 1, close, scratch, used) - used
             low, high = view(scratch, 0, used, size, 1)
             return close + 1, OK, OK, low, high, used + size
-        if kind == UUID or kind == TIMESTAMP or kind == DATE:  # noqa: PLR1714 (numba has no cheap `in`)
+        if kind == UUID or kind == TIMESTAMP or kind == DATE:
             if why == OK:
                 state, low, high, used = read_text(text, at + 1, close, kind, scratch, used)
             else:
@@ -220,7 +219,7 @@ def read_value(
                 text, at, after, value, whole, places, exponent, kind, precision, scale
             )
             return after, OK, state, low, high, used
-    elif c == OPEN_BRACE or c == OPEN_BRACKET:  # noqa: PLR1714 (numba has no cheap `in`)
+    elif c == OPEN_BRACE or c == OPEN_BRACKET:
         after, why = skip_value(text, at, end, stack, 1)
         if why != OK:
             return after, why, OK, 0, 0, used
@@ -233,7 +232,7 @@ def read_value(
         if c == 110:
             return after, OK, NULL, 0, 0, used
         if kind == BOOL:
-            return after, OK, OK, np.int64(c == 116), 0, used
+            return after, OK, OK, int64(c == 116), 0, used
     if kind == LIST and c == OPEN_BRACKET:
         return after, OK, OK, at, after - at, used
     if kind == JSON:

@@ -39,7 +39,7 @@ class Number(str):
     __slots__ = ()
 
 
-class Dead(Exception):  # noqa: N818 (a verdict, no error)
+class Dead(Exception):
     """The record is a dead letter because of this field."""
 
 
@@ -64,7 +64,7 @@ def _check_tree(tree: object, depth: int) -> None:
             _check_tree(item, depth + 1)
 
 
-def parse(text: str) -> Any:  # noqa: ANN401 (any JSON)
+def parse(text: str) -> Any:
     tree = json.loads(
         text, parse_int=Number, parse_float=Number, parse_constant=_refuse, object_pairs_hook=Pairs
     )
@@ -357,7 +357,9 @@ def test_decode_gives_same_verdicts_when_little_is_wanted(values: list[bytes | N
 @settings(max_examples=300, deadline=None)
 @given(st.lists(NUMBERS, max_size=30))
 def test_decode_rounds_floats_as_python_does(texts: list[str]) -> None:
-    values = [f'{{"when":0,"must":0,"ratio":{text}}}'.encode() for text in texts]
+    values: list[bytes | None] = [
+        f'{{"when":0,"must":0,"ratio":{text}}}'.encode() for text in texts
+    ]
     assert_same(values, DECODER.decode(block_of(values), NOW_MS))
 
 
