@@ -6,7 +6,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from common.errors import UsageError
@@ -69,9 +69,8 @@ def compose(path: FilePath, document: Document) -> MappingNode | None:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"pipeline file {path}: expected readable UTF-8 text, got {error}"
-        ) from error
+        document.report((), f"expected readable UTF-8 text, got {error}")
+        return None
     try:
         node = YAML().compose(text)
     except MarkedYAMLError as error:
@@ -81,6 +80,9 @@ def compose(path: FilePath, document: Document) -> MappingNode | None:
         document.problems.append(
             Problem(document.file, line, column, "", f"expected YAML, got a mistake: {reason}")
         )
+        return None
+    except (YAMLError, RecursionError) as error:
+        document.report((), f"expected YAML, got a mistake: {str(error).splitlines()[0]}")
         return None
     if not isinstance(node, MappingNode):
         document.problems.append(

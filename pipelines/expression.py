@@ -83,7 +83,7 @@ def parse_aggregate(text: str, fields: Mapping[str, FieldType]) -> AggregateExpr
     try:
         check_parts(tree)
     except PipelineSpecError as error:
-        raise PipelineSpecError(f"`{text}`: {error}") from error
+        raise _placed(text, error) from error
     inner = tree.this
     if isinstance(inner, exp.Star):
         if function != "count" or any(inner.args.values()):
@@ -121,11 +121,18 @@ def _parse(text: str) -> exp.Expr:
     return tree
 
 
+def _placed(text: str, error: PipelineSpecError) -> PipelineSpecError:
+    """Put the whole expression before the message, unless the message begins with it already."""
+    part, colon, reason = str(error).partition("`: ")
+    whole = colon and part.lstrip("`").casefold() == text.strip().casefold()
+    return PipelineSpecError(f"`{text}`: {reason if whole else error}")
+
+
 def _scalar(text: str, tree: exp.Expr, fields: Mapping[str, FieldType]) -> ScalarExpression:
     try:
         root = type_expression(tree, fields)
     except PipelineSpecError as error:
-        raise PipelineSpecError(f"`{text}`: {error}") from error
+        raise _placed(text, error) from error
     except RecursionError as error:
         raise PipelineSpecError(f"`{text[:60]}…`: expected an expression of less depth") from error
     if is_null(root):

@@ -15,6 +15,7 @@ from pipelines.shape import Options
 from pipelines.stream import StreamSpec
 from pipelines.stream_build import build_stream, report_unsupported
 from pipelines.stream_check import check_stream
+from pipelines.stream_render import render_stream
 from pipelines.stream_shape import STREAM
 
 CATALOG_DIR = Path(__file__).parent / "catalog"
@@ -32,25 +33,23 @@ class PipelineKind:
         check: Records what is wrong between the parts.
         build: Makes the specification out of values that passed.
         refuse: Records what this version cannot run yet.
+        render: Writes a specification as the content of a file.
     """
 
     shape: Options
     check: Callable[[Document, dict[str, Any]], None]
     build: Callable[[dict[str, Any]], PipelineSpec]
     refuse: Callable[[Document, PipelineSpec], None]
+    render: Callable[[PipelineSpec], dict[str, Any]]
 
 
 KINDS: dict[str, PipelineKind] = {
-    "stream": PipelineKind(STREAM, check_stream, build_stream, report_unsupported),
+    "stream": PipelineKind(STREAM, check_stream, build_stream, report_unsupported, render_stream),
 }
 
 
 def check_pipeline(path: Path) -> tuple[PipelineSpec | None, list[Problem]]:
-    """Read a pipeline file and collect every problem; no specification when there is one.
-
-    Raises:
-        UsageError: The file cannot be read at all.
-    """
+    """Read a pipeline file and collect every problem; no specification when there is one."""
     document = Document(str(path))
     node = compose(path, document)
     if node is None:
@@ -99,7 +98,6 @@ def load_pipeline(path: Path) -> PipelineSpec:
 
     Raises:
         PipelineSpecError: With all problems of the file, each with line and column.
-        UsageError: The file cannot be read at all.
     """
     spec, problems = check_pipeline(path)
     refuse(problems)

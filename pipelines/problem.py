@@ -22,6 +22,11 @@ class Problem:
         """Write `file:line:column`, which editors and terminals can jump to."""
         return f"{self.file}:{self.line}:{self.column}"
 
+    @property
+    def claim(self) -> str:
+        """Write `path: text`, or the text alone of a problem of the whole file."""
+        return f"{self.path}: {self.text}" if self.path else self.text
+
 
 def path_text(path: Path) -> str:
     """Write a path through a document: `sinks[0].clickhouse.table`."""
@@ -35,10 +40,7 @@ def report(problems: list[Problem]) -> str:
     """Write all problems, one a line, in the order of the file, and the closing line."""
     width = max((len(problem.place) for problem in problems), default=0)
     ordered = sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column))
-    lines = [
-        f"{problem.place:<{width}}  {problem.path}: {problem.text}".replace("  : ", "  ")
-        for problem in ordered
-    ]
+    lines = [f"{problem.place:<{width}}  {problem.claim}" for problem in ordered]
     count = len(problems)
     return "\n".join([*lines, f"{count} problem{'' if count == 1 else 's'}, nothing started"])
 

@@ -86,10 +86,10 @@ def show(
 
     from ruamel.yaml import YAML
 
-    from pipelines.load import find_pipeline, load_pipeline
-    from pipelines.stream_render import render_stream
+    from pipelines.load import KINDS, find_pipeline, load_pipeline
 
-    values = render_stream(load_pipeline(find_pipeline(name, _project_dir())))
+    spec = load_pipeline(find_pipeline(name, _project_dir()))
+    values = KINDS[spec.kind].render(spec)
     if output is SpecOutput.json:
         typer.echo(json.dumps(values, indent=2))
         return

@@ -103,6 +103,7 @@ def test_columns_are_named_in_the_order_of_their_first_use() -> None:
         ("i and b", "expected true or false, got `int32`"),
         ("(select 1)", "a subquery is not allowed"),
         ("i in (select 1)", "option `query`"),
+        ("s > 1", "^`s > 1`: expected values of one type"),
         ("sum(i) over ()", "a window function is not allowed"),
         ("sum(i)", "an aggregate is not allowed"),
         ("i; n", "several statements"),

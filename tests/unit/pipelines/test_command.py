@@ -66,3 +66,12 @@ def test_show_as_json_has_the_words_of_the_file(capsys: pytest.CaptureFixture[st
 def test_schema_of_an_unknown_kind_leaves_with_two(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["pipelines", "schema", "streem"]) == 2
     assert "did you mean `stream`?" in capsys.readouterr().err
+
+
+def test_list_goes_on_over_a_file_that_is_no_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "broken.yaml").write_bytes(b"\xff\xfe\x00")
+    assert run(["pipelines", "list"]) == 0
+    assert "1 problem, see `sluice pipelines validate broken`" in capsys.readouterr().out

@@ -137,3 +137,14 @@ def test_yaml_is_read_as_version_1_2(tmp_path: Path) -> None:
     )
     assert spec.group_by == ["no"]
     assert spec.owner == "on"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["kind: \x00", "[" * 3_000, "a: 1\n---\nb: 2", "a: *b", "a:\tb: c", "&a [*a]", "- a", ""],
+)
+def test_text_that_is_no_pipeline_is_a_problem_of_the_file(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(PipelineSpecError, match="1 problem, nothing started"):
+        load_stream(path)
