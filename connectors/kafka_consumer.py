@@ -1,0 +1,50 @@
+"""The ordinary consumer of aiokafka, for reading a topic in a way that has nothing in common with the engine's."""
+
+from collections.abc import AsyncIterator
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from common.errors import ServiceUnavailableError, SettingsError
+from common.settings import KafkaSettings
+
+_MOST_RECORDS = 20_000
+
+
+async def consume_values(
+    settings: KafkaSettings, topic: str, ends: dict[int, int]
+) -> AsyncIterator[list[bytes | None]]:
+    """Read the values of every partition from its first record up to an offset.
+
+    Args:
+        settings: Where Kafka is, without TLS or passwords.
+        topic: Name of the topic.
+        ends: First offset not to read, per partition.
+
+    Raises:
+        SettingsError: Kafka has no address.
+        ServiceUnavailableError: It does not answer.
+    """
+    servers = settings.bootstrap_servers
+    if servers is None:
+        raise SettingsError("`kafka.bootstrap_servers`: expected an address, got none; run `sluice up`")
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=servers, isolation_level="read_committed", enable_auto_commit=False,
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+    )  # fmt: skip
+    try:
+        await consumer.start()
+    except OSError as error:
+        raise ServiceUnavailableError("Kafka", servers, str(error)) from error
+    try:
+        left = {TopicPartition(topic, n): end for n, end in ends.items()}
+        consumer.assign(list(left))
+        await consumer.seek_to_beginning()
+        while left:
+            found = await consumer.getmany(*left, timeout_ms=500, max_records=_MOST_RECORDS)
+            for partition, records in found.items():
+                yield [r.value for r in records if r.offset < left[partition]]
+            for partition in list(left):
+                if await consumer.position(partition) >= left[partition]:
+                    del left[partition]
+    finally:
+        await consumer.stop()
