@@ -100,6 +100,10 @@ def parse_aggregate(text: str, fields: Mapping[str, FieldType]) -> AggregateExpr
     if inner is None:
         raise PipelineSpecError(f"`{text}`: expected one of {AGGREGATE_WORDS}")
     argument = _scalar(text, inner, fields)
+    if not argument.columns:
+        if function == "count" and not argument.type.nullable:
+            return AggregateExpression(text, "count", None, INT64)
+        raise PipelineSpecError(f"`{text}`: expected a field to aggregate, got only a constant")
     return AggregateExpression(
         text, function, argument, _result_type(text, function, argument.type)
     )

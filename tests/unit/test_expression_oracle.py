@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.expression import parse_condition
-from streaming.expression import condition_to_polars
+from pipelines.expression import parse_condition, parse_scalar
+from streaming.expression import condition_to_polars, to_polars
 from tests.unit.expression_oracle import FIELDS, Oracle, random_rows, same
 
 _OPERATORS = [
@@ -269,3 +269,14 @@ def test_null_condition_is_not_true(oracle: Oracle) -> None:
         oracle.rows.select(condition_to_polars(parse_condition("i > 0", FIELDS)))["i"].dtype
         == pl.Boolean
     )
+
+
+@pytest.mark.parametrize(
+    "text", [text for text in _EXPRESSIONS if parse_scalar(text, FIELDS).columns]
+)
+def test_expression_gives_the_same_inside_a_group(text: str, oracle: Oracle) -> None:
+    rows = oracle.rows.with_row_index("row").with_columns(part=pl.col("row") % 97)
+    value = to_polars(parse_scalar(text, FIELDS))
+    inside = rows.group_by("part", maintain_order=True).agg(x=value, count=value.count())
+    outside = rows.with_columns(x=value).group_by("part", maintain_order=True)
+    assert inside.equals(outside.agg(pl.col("x"), count=pl.col("x").count()))

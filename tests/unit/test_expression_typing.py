@@ -79,8 +79,9 @@ def test_aggregate_has_its_type(text: str, function: str, kind: str) -> None:
     assert (parsed.function, str(parsed.type)) == (function, kind)
 
 
-def test_count_of_all_has_no_argument() -> None:
-    assert parse_aggregate("count(*)", FIELDS).argument is None
+@pytest.mark.parametrize("text", ["count(*)", "count(1)", "count('x')"])
+def test_count_of_all_has_no_argument(text: str) -> None:
+    assert parse_aggregate(text, FIELDS).argument is None
 
 
 def test_columns_are_named_in_the_order_of_their_first_use() -> None:
@@ -154,6 +155,8 @@ def test_row_expression_that_cannot_be_computed_is_refused(text: str, reason: st
         ("sum(sum(i))", "an aggregate is not allowed"),
         ("count(*) filter (where i > 1)", "expected one aggregate"),
         ("count(x)", "no field `x`"),
+        ("sum(1)", "expected a field to aggregate"),
+        ("count(distinct 'x')", "expected a field to aggregate"),
     ],
 )
 def test_aggregate_that_cannot_be_computed_is_refused(text: str, reason: str) -> None:
