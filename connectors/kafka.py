@@ -39,7 +39,8 @@ NO_DATA_PATIENCE_S = 30.0
 """How long a pinned range may stay without its next batch."""
 
 FIRST_GUESS_BYTES = 200.0
-MAX_FETCH_BYTES = 50 * 1024 * 1024
+MAX_FETCH_BYTES = 4 * 1024 * 1024
+"""Larger responses cost more a byte: they outgrow the caches on their way through asyncio."""
 
 
 @dataclass

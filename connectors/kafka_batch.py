@@ -37,7 +37,7 @@ Int64s = npt.NDArray[np.int64]
 @njit(cache=True, nogil=True)
 def _int16(buffer: Bytes, at: int) -> int:
     value = (int64(buffer[at]) << 8) | int64(buffer[at + 1])
-    return value - 0x10000 if value >= 0x8000 else value
+    return int(value - 0x10000 if value >= 0x8000 else value)
 
 
 @njit(cache=True, nogil=True)
@@ -45,7 +45,7 @@ def _int32(buffer: Bytes, at: int) -> int:
     value = int64(0)
     for index in range(at, at + 4):
         value = (value << 8) | int64(buffer[index])
-    return value - 0x100000000 if value >= 0x80000000 else value
+    return int(value - 0x100000000 if value >= 0x80000000 else value)
 
 
 @njit(cache=True, nogil=True)
@@ -53,7 +53,7 @@ def _int64(buffer: Bytes, at: int) -> int:
     value = int64(0)
     for index in range(at, at + 8):
         value = (value << 8) | int64(buffer[index])
-    return value
+    return int(value)
 
 
 @njit(cache=True, nogil=True)
@@ -66,9 +66,9 @@ def _varint(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
         at += 1
         raw |= (byte & uint64(0x7F)) << shift
         if byte < uint64(0x80):
-            return int64(raw >> uint64(1)) ^ -int64(raw & uint64(1)), at
+            return int(int64(raw >> uint64(1)) ^ -int64(raw & uint64(1))), at
         shift += uint64(7)
-    return int64(0), -1
+    return 0, -1
 
 
 @njit(cache=True, nogil=True)

@@ -6,7 +6,6 @@ from typing import Final
 import cramjam
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import Buffer
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 CODECS: Final = {"none": NONE, "gzip": GZIP, "snappy": SNAPPY, "lz4": LZ4, "zstd": ZSTD}
@@ -15,24 +14,24 @@ _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES: Final = 16
 
 
-def _decompress_snappy(section: memoryview) -> Buffer:
+def _decompress_snappy(section: memoryview) -> memoryview:
     """Decompress raw snappy, or the blocks of snappy-java's framing that Java producers write."""
     if bytes(section[: len(_XERIAL_MAGIC)]) != _XERIAL_MAGIC:
-        return cramjam.snappy.decompress_raw(section)
+        return memoryview(cramjam.snappy.decompress_raw(section))
     blocks = []
     at = _XERIAL_HEADER_BYTES
     while at + 4 <= len(section):
         size = int.from_bytes(section[at : at + 4], "big")
         blocks.append(bytes(cramjam.snappy.decompress_raw(section[at + 4 : at + 4 + size])))
         at += 4 + size
-    return b"".join(blocks)
+    return memoryview(b"".join(blocks))
 
 
-_DECOMPRESS: Final[dict[int, Callable[[memoryview], Buffer]]] = {
-    GZIP: cramjam.gzip.decompress,
+_DECOMPRESS: Final[dict[int, Callable[[memoryview], memoryview]]] = {
+    GZIP: lambda section: memoryview(cramjam.gzip.decompress(section)),
     SNAPPY: _decompress_snappy,
-    LZ4: cramjam.lz4.decompress,
-    ZSTD: cramjam.zstd.decompress,
+    LZ4: lambda section: memoryview(cramjam.lz4.decompress(section)),
+    ZSTD: lambda section: memoryview(cramjam.zstd.decompress(section)),
 }
 
 

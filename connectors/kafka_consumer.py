@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from common.errors import ServiceUnavailableError, SettingsError
 from common.settings import KafkaSettings
@@ -10,10 +10,10 @@ from common.settings import KafkaSettings
 _MOST_RECORDS = 20_000
 
 
-async def consume_values(
+async def consume(
     settings: KafkaSettings, topic: str, ends: dict[int, int]
-) -> AsyncIterator[list[bytes | None]]:
-    """Read the values of every partition from its first record up to an offset.
+) -> AsyncIterator[list[ConsumerRecord]]:
+    """Read every partition from its first record up to an offset.
 
     Args:
         settings: Where Kafka is, without TLS or passwords.
@@ -26,7 +26,9 @@ async def consume_values(
     """
     servers = settings.bootstrap_servers
     if servers is None:
-        raise SettingsError("`kafka.bootstrap_servers`: expected an address, got none; run `sluice up`")
+        raise SettingsError(
+            "`kafka.bootstrap_servers`: expected an address, got none; run `sluice up`"
+        )
     consumer = AIOKafkaConsumer(
         bootstrap_servers=servers, isolation_level="read_committed", enable_auto_commit=False,
         max_partition_fetch_bytes=4 * 1024 * 1024,
@@ -42,7 +44,7 @@ async def consume_values(
         while left:
             found = await consumer.getmany(*left, timeout_ms=500, max_records=_MOST_RECORDS)
             for partition, records in found.items():
-                yield [r.value for r in records if r.offset < left[partition]]
+                yield [r for r in records if r.offset < left[partition]]
             for partition in list(left):
                 if await consumer.position(partition) >= left[partition]:
                     del left[partition]

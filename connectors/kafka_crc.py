@@ -73,7 +73,7 @@ def crc32c_by_table(buffer: npt.NDArray[np.uint8], start: int, end: int) -> int:
         )
     for index in range(start + len(words) * 8, end):
         crc = _TABLES[0, (crc ^ uint64(buffer[index])) & low] ^ (crc >> uint64(8))
-    return crc ^ uint64(0xFFFFFFFF)
+    return int(crc ^ uint64(0xFFFFFFFF))
 
 
 @njit(cache=True, nogil=True)
@@ -86,7 +86,7 @@ def crc32c_by_instruction(buffer: npt.NDArray[np.uint8], start: int, end: int) -
         crc = _crc_word(crc, words[index])  # type: ignore[call-arg]  # the context is numba's
     for index in range(start + len(words) * 8, end):
         crc = _TABLES[0, (crc ^ uint64(buffer[index])) & low] ^ (crc >> uint64(8))
-    return crc ^ uint64(0xFFFFFFFF)
+    return int(crc ^ uint64(0xFFFFFFFF))
 
 
 crc32c = crc32c_by_instruction if has_instruction() else crc32c_by_table

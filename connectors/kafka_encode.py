@@ -118,7 +118,7 @@ def write_header(
     _put(target, 35, max_timestamp, 8)
     _put(target, 43, -1, 14)  # producer id, epoch, sequence
     _put(target, 57, count, 4)
-    _put(target, 17, int64(crc32c(target, 21, end)), 4)
+    _put(target, 17, int(crc32c(target, 21, end)), 4)
 
 
 def encode_batch(

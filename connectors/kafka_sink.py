@@ -16,7 +16,7 @@ from connectors.kafka_cluster import KafkaCluster, TransientBrokerError, raise_f
 
 GROUP_COORDINATOR = 0
 TRANSACTION_TIMEOUT_MS = 60_000
-WRITE_TIMEOUT_S = 60.0
+WRITE_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 5.0
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -59,8 +59,7 @@ class TransactionalRecordSink:
         An empty list commits the sequence alone. Records with the same key keep their order.
 
         Raises:
-            RetryableError: When another attempt of the same writer took over meanwhile; nothing was
-                written.
+            RetryableError: When another attempt of the same writer took over meanwhile.
             ServiceUnavailableError: When the cluster does not answer; a retry finds out what was
                 written.
             FatalError: When a record is too large for the target, or writing is not allowed.
@@ -171,5 +170,19 @@ async def _stop(producer: AIOKafkaProducer) -> None:
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await producer.stop()
-    except (kafka_errors.KafkaError, OSError, TimeoutError):
-        await producer.client.close()
+    except (kafka_errors.KafkaError, OSError, TimeoutError) as error:
+        await _break_off(producer, error)
+
+
+async def _break_off(producer: AIOKafkaProducer, error: Exception) -> None:
+    """End the tasks of a producer that cannot stop, because it would retry for ever.
+
+    It commits nothing any more that is not whole: a commit is asked for after every acknowledgement.
+    """
+    sender = producer._sender.sender_task  # noqa: SLF001 - aiokafka offers no other way
+    for _ in range(3):  # the first time it waits for its children, then they are cancelled in turn
+        if sender is not None and not sender.done():
+            sender.cancel()
+            await asyncio.wait([sender], timeout=0.2)
+    producer._message_accumulator.fail_all(error)  # noqa: SLF001 - ends the flush that `stop` began
+    await producer.client.close()

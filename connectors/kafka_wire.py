@@ -31,7 +31,7 @@ _TAGS = ("tags", TaggedFields)
 _TEXT = CompactString("utf-8")
 
 
-class Uuid(AbstractType[str]):
+class Uuid(AbstractType[str]):  # type: ignore[misc] # no hints in aiokafka
     """A topic id: 16 bytes on the wire, the usual text with hyphens here."""
 
     @classmethod
@@ -49,13 +49,14 @@ NEITHER_CREATE_NOR_AUTHORIZE = (False, False)
 NIL_UUID = str(uuid.UUID(int=0))
 
 
-class RecordBytes(AbstractType[memoryview]):
+class RecordBytes(AbstractType[memoryview]):  # type: ignore[misc] # no hints in aiokafka
     """A record set, as a view of the response: the bytes are not copied."""
 
     @classmethod
     def encode(cls, value: memoryview) -> bytes:
         """Write length and bytes."""
-        return UnsignedVarInt32.encode(len(value) + 1) + bytes(value)
+        size: bytes = UnsignedVarInt32.encode(len(value) + 1)
+        return size + bytes(value)
 
     @classmethod
     def decode(cls, data: BytesIO) -> memoryview:
@@ -74,7 +75,7 @@ class RecordBytes(AbstractType[memoryview]):
         return f"<{len(value)} bytes>"
 
 
-class MetadataResponseV12(Response):
+class MetadataResponseV12(Response):  # type: ignore[misc] # no hints in aiokafka
     """Brokers, and per topic its id and the leader of each partition."""
 
     API_KEY = 3
@@ -121,7 +122,7 @@ class MetadataResponseV12(Response):
     topics: list[tuple[Any, ...]]
 
 
-class MetadataRequestV12(RequestStruct):
+class MetadataRequestV12(RequestStruct):  # type: ignore[misc] # no hints in aiokafka
     """Ask for topics by name; a null list means all topics."""
 
     API_KEY = 3
@@ -136,7 +137,7 @@ class MetadataRequestV12(RequestStruct):
     )
 
 
-class TopicMetadataRequest(Request[MetadataRequestV12]):
+class TopicMetadataRequest(Request[MetadataRequestV12]):  # type: ignore[misc] # no hints in aiokafka
     """Identity and leaders of the named topics, of all topics when None; never creates one."""
 
     API_KEY = 3
@@ -152,7 +153,7 @@ class TopicMetadataRequest(Request[MetadataRequestV12]):
         return request_struct_class(names, *NEITHER_CREATE_NOR_AUTHORIZE, {})
 
 
-class FetchResponseV13(Response):
+class FetchResponseV13(Response):  # type: ignore[misc] # no hints in aiokafka
     """Record sets by topic id."""
 
     API_KEY = 1
@@ -192,7 +193,7 @@ class FetchResponseV13(Response):
     topics: list[tuple[str, list[tuple[Any, ...]], dict[int, bytes]]]
 
 
-class FetchRequestV13(RequestStruct):
+class FetchRequestV13(RequestStruct):  # type: ignore[misc] # no hints in aiokafka
     """Ask for records by topic id."""
 
     API_KEY = 1
@@ -235,7 +236,7 @@ class FetchRequestV13(RequestStruct):
     )
 
 
-class CommittedFetchRequest(Request[FetchRequestV13]):
+class CommittedFetchRequest(Request[FetchRequestV13]):  # type: ignore[misc] # no hints in aiokafka
     """Fetch committed records of one topic, without a fetch session."""
 
     API_KEY = 1
