@@ -60,7 +60,7 @@ def sales_value(rng: random.Random, index: int, *, spaced: bool = False) -> byte
 
 
 def block_of(values: list[bytes]) -> RecordBlock:
-    """Lay records out as a fetched block: newline-joined, so that both readers see the same bytes."""
+    """Lay records out as a fetched block, newline-joined: both readers see the same bytes."""
     size = np.array([len(value) for value in values], dtype=np.int32)
     start = np.concatenate([[0], np.cumsum(size[:-1] + 1)]).astype(np.int64)
     buffer = np.frombuffer(bytearray(b"\n".join(values)), dtype=np.uint8)

@@ -1,9 +1,10 @@
-"""Decoding of JSON records by declared fields: from a block of bytes to typed columns and dead letters.
+"""Decoding of JSON records by declared fields: a block of bytes becomes columns and dead letters.
 
-What is read, beyond RFC 8259: unknown fields are ignored but must be JSON; of a key that comes twice the last one counts;
-half a surrogate pair is refused; nesting ends at 128 levels. Integers are digits only (`1.0` and `1e3` are none), decimals
-may have an exponent and trailing zeros as long as the value is exact, floats are rounded correctly. A `json` field keeps
-its text as it came, null in it is a null. A number never passes through a float on its way to an integer or a decimal.
+What is read, beyond RFC 8259: unknown fields are ignored but must be JSON; of a key that comes
+twice the last one counts; half a surrogate pair is refused; nesting ends at 128 levels. Integers
+are digits only (`1.0` and `1e3` are none), decimals may have an exponent and trailing zeros as long
+as the value is exact, floats are rounded correctly. A `json` field keeps its text as it came, null
+in it is a null. A number never passes through a float on its way to an integer or a decimal.
 """
 
 from dataclasses import dataclass
@@ -38,8 +39,8 @@ class DeadRow:
         row: Index of the record in its block.
         offset: Its offset in the log.
         error: Why, in words for an operator.
-        error_field: The first declared field that breaks its type (the elements of lists are looked at after all other
-            fields), empty if the value is no JSON object.
+        error_field: The first declared field that breaks its type (the elements of lists are looked
+            at after all other fields), empty if the value is no JSON object.
     """
 
     row: int
@@ -53,8 +54,9 @@ class Decoded:
     """A block after decoding; every record is in exactly one of the two.
 
     Attributes:
-        rows: Good records in log order: the wanted fields in declared order, `_offset` and `_timestamp_ms` (the
-            record's own time), both int64. Text may point into the block's buffer and keep it alive.
+        rows: Good records in log order: the wanted fields in declared order, `_offset` and
+            `_timestamp_ms` (the record's own time), both int64. Text may point into the block's
+            buffer and keep it alive.
         dead: Bad records in log order.
     """
 
@@ -63,7 +65,7 @@ class Decoded:
 
 
 class RecordDecoder:
-    """Decodes the records of one stream. Keeps no state between blocks, so any thread may use it."""
+    """Decodes the records of one stream; keeps no state, so any thread may use it."""
 
     def __init__(
         self,
@@ -78,10 +80,12 @@ class RecordDecoder:
             fields: Declared fields; all of them are checked in every record.
             wanted: Fields that become columns.
             event_time_field: Field of type timestamp or timestamp_ms that no record may lack.
-            max_ahead_ms: An event time further than this after "now" is a dead letter; None allows any.
+            max_ahead_ms: An event time further than this after "now" is a dead letter; None allows
+                any.
 
         Raises:
-            PipelineSpecError: A name is not declared or is reserved, or the event time is of another type.
+            PipelineSpecError: A name is not declared or is reserved, or the event time is of
+                another type.
         """
         _check_spec(fields, wanted, event_time_field)
         self._fields = fields
@@ -103,8 +107,8 @@ class RecordDecoder:
 
         Args:
             block: The records.
-            now_ms: The clock that `max_ahead_ms` is measured from; the record's own time replaces it where the broker
-                set that (`log_append_time`).
+            now_ms: The clock that `max_ahead_ms` is measured from; the record's own time replaces
+                it where the broker set that (`log_append_time`).
 
         Raises:
             ValueError: The block's arrays do not fit together.
@@ -185,7 +189,7 @@ class RecordDecoder:
     def _finish_floats(
         self, block: RecordBlock, text: Bytes, room: Room, count: int
     ) -> dict[int, DeadRow]:
-        """Let Python round the floats that the kernel could not decide; gives those out of range."""
+        """Round the floats that the kernel could not decide; gives those out of range."""
         dead: dict[int, DeadRow] = {}
         for out, index, at, size in room.floats[:count].tolist():
             number = float(text[at : at + size].tobytes())
@@ -207,7 +211,7 @@ class RecordDecoder:
     def _list_column(
         self, block: RecordBlock, text: Bytes, room: Room, index: int, row_of: Longs
     ) -> tuple[pa.Array, list[DeadRow]]:
-        """Decode the elements of a field's lists; rows with a bad element hold a shortened list and are dead."""
+        """Decode a field's lists; those with a bad element come out shortened, and dead."""
         table = self._table.schema[index]
         spans = room.wide[table[code.SLOT], : len(row_of)]
         into, start, size, count = wrap_elements(text, spans[:, 0].copy(), spans[:, 1].copy())
@@ -257,12 +261,17 @@ def _check_spec(fields: dict[str, FieldType], wanted: set[str], event_time: str 
     ):
         found = fields.get(event_time, "no such field")
         raise PipelineSpecError(
-            f"event time `{event_time}`: expected a field of type timestamp_ms or timestamp, got {found}"
+            f"event time `{event_time}`: expected a field of type timestamp_ms or timestamp, "
+            f"got {found}"
         )
 
 
 def _checked(block: RecordBlock) -> tuple[Bytes, Longs, npt.NDArray[np.int32]]:
-    """Prove that every value lies in the buffer, for the kernel does not look; arrays as the kernel wants them."""
+    """Prove that every value lies in the buffer, for the kernel does not look.
+
+    Returns:
+        Buffer, starts and sizes as the kernel wants them.
+    """
     text = np.ascontiguousarray(block.buffer, dtype=np.uint8)
     start = np.require(block.value_start, np.int64, ["C", "A"])
     size = np.require(block.value_size, np.int32, ["C", "A"])

@@ -1,4 +1,4 @@
-"""Numbers that kernels and Python agree on: kinds of fields, columns of the schema table, verdicts."""
+"""Numbers that kernels and Python agree on: kinds of fields, columns of tables, verdicts."""
 
 # Kinds of fields. Those up to DECIMAL fill two words per row, the others one.
 UNKNOWN = -1

@@ -46,7 +46,9 @@ def narrow_column(kind: FieldType, words: Longs, valid: Bytes | None) -> pa.Arra
 def wide_column(
     kind: FieldType, words: Longs, valid: Bytes | None, texts: tuple[Bytes, Bytes]
 ) -> pa.Array:
-    """Make a column of two words per row: a decimal, or text as views into `texts`, which the column keeps alive.
+    """Make a column of two words per row: a decimal, or text as views into `texts`.
+
+    The column keeps `texts` alive.
 
     Args:
         kind: Type of the field.

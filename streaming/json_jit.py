@@ -1,11 +1,10 @@
 """Compilation of kernels, and the few machine instructions that numba has no name for.
 
-Inside kernels an array is a bare pointer (numba counts references to arrays with atomic instructions, which costs ten
-times the decoding), annotated as the array it points into. Nothing is checked: a caller proves first that what it loads
-lies inside. Hosts are little-endian (x86_64, aarch64).
+Inside kernels an array is a bare pointer (numba counts references to arrays with atomic
+instructions, which costs ten times the decoding), annotated as the array it points into. Nothing is
+checked: a caller proves first that what it loads lies inside. Hosts are little-endian (x86_64,
+aarch64).
 """
-
-# ruff: noqa: ANN401 (numba gives its extensions objects without types)
 
 import hashlib
 from collections.abc import Callable
@@ -61,8 +60,8 @@ def entry(function: Function) -> Function:
 def fingerprint(*modules: ModuleType) -> str:
     """Hash the code and constants of kernels' modules.
 
-    numba looks for stale machine code in the entry's own file only; an entry that closes over this text is compiled
-    again when a part in another module changed.
+    numba looks for stale machine code in the entry's own file only; an entry that closes over this
+    text is compiled again when a part in another module changed.
     """
     digest = hashlib.sha256()
     for module in modules:

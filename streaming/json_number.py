@@ -1,8 +1,9 @@
 """Kernels for JSON numbers: exact integers and decimals by digits, correctly rounded float64.
 
-Floats follow Clinger's exact path and else the algorithm of Eisel and Lemire ("Number Parsing at a Gigabyte per Second",
-2021); what that cannot decide is left to Python.
+Floats follow Clinger's exact path and else the algorithm of Eisel and Lemire ("Number Parsing at a
+Gigabyte per Second", 2021); what that cannot decide is left to Python.
 """
+# A kernel is one flat machine over bytes: every call and every cleverer comparison costs speed.
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,7 @@ FIVES = _powers_of_five()
 
 @inlined
 def digits(text: Bytes, at: int, end: int, value: np.uint64) -> tuple[int, np.uint64]:
-    """Read digits behind those already in `value`; position after them and the value modulo 2**64."""
+    """Read digits behind those in `value`; position after them and the value modulo 2**64."""
     while at + 8 <= end:
         w = word_at(text, at) ^ DIGIT_ZEROS
         count = first_mark(((w + ABOVE_NINE) | w) & MARKS)
@@ -93,8 +94,9 @@ def scan_number(text: Bytes, at: int, end: int) -> tuple[int, np.uint64, int, in
     """Read a number.
 
     Returns:
-        Position after it, or -1 if it is none; all its digits as one integer modulo 2**64; how many digits stand
-        before the point; how many after it, or -1 without a point; the exponent, or MAX_EXPONENT + 1 without one.
+        Position after it, or -1 if it is none; all its digits as one integer modulo 2**64; how many
+        digits stand before the point; how many after it, or -1 without a point; the exponent, or
+        MAX_EXPONENT + 1 without one.
     """
     if byte_at(text, at) == MINUS:
         at += 1
@@ -120,7 +122,7 @@ def scan_number(text: Bytes, at: int, end: int) -> tuple[int, np.uint64, int, in
 
 @called
 def scan_exponent(text: Bytes, at: int, end: int) -> tuple[int, int]:
-    """Read what follows an `e`; position after it (-1 if it is no exponent) and the exponent, bounded."""
+    """Read what follows an `e`; position after it (-1 if malformed) and the bounded exponent."""
     sign = peek(text, at, end)
     if sign == 43 or sign == MINUS:
         at += 1
@@ -149,7 +151,8 @@ def long_decimal(
         scale: Digits after the point.
 
     Returns:
-        OK, TOO_MANY_PLACES or TOO_MANY_DIGITS; low and high word of value times 10**scale as a 128-bit integer.
+        OK, TOO_MANY_PLACES or TOO_MANY_DIGITS; low and high word of value times 10**scale as a
+        128-bit integer.
     """
     negative = byte_at(text, at) == MINUS
     seen = 0
@@ -206,7 +209,7 @@ def long_decimal(
 
 @called
 def lemire(value: np.uint64, power: int) -> int:
-    """Bits of value times 10**power rounded to nearest even, INFINITY if too large, UNSURE if it cannot be decided."""
+    """Bits of value times 10**power, rounded to nearest even; INFINITY or UNSURE."""
     if value == np.uint64(0) or power < SMALLEST_POWER:
         return 0
     if power > LARGEST_POWER:

@@ -69,8 +69,8 @@ def field_reason(verdict: int, name: str, kind: FieldType, value: bytes, at: int
 def ahead_reason(name: str, ahead_ms: int, max_ahead_ms: int) -> str:
     """Say how far an event time lies in the future."""
     return (
-        f"`{name}` lies {ahead_ms / 1000:,.3f} s in the future: at most {max_ahead_ms / 1000:,.3f} s "
-        "are allowed (`event_time.max_ahead`)"
+        f"`{name}` lies {ahead_ms / 1000:,.3f} s in the future: "
+        f"at most {max_ahead_ms / 1000:,.3f} s are allowed (`event_time.max_ahead`)"
     )
 
 

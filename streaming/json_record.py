@@ -1,4 +1,5 @@
-"""Kernel for blocks of JSON records: one pass over the bytes, driven by tables of the declared fields."""
+"""Kernel for blocks of JSON records: one pass over the bytes, driven by tables of fields."""
+# A kernel is one flat machine over bytes: every call and every cleverer comparison costs speed.
 
 from collections.abc import Callable
 
@@ -109,7 +110,7 @@ def same(text: Bytes, limit: int, a: int, b: int, size: int) -> bool:
 def find_field(
     text: Bytes, at: int, size: int, schema: Longs, names: Bytes, table: Ints, mask: int
 ) -> int:
-    """Index of the field of that name, or UNKNOWN. The table's size is a power of two and it has empty places."""
+    """Index of the field of that name, or UNKNOWN; `mask` is the table's size, a power of two, less 1."""
     value = FNV_START
     for i in range(size):
         value = (value ^ np.uint64(byte_at(text, at + i))) * FNV_PRIME
@@ -139,7 +140,7 @@ def new_key(
     scratch: Bytes,
     used: int,
 ) -> tuple[int, int, int]:
-    """Read a key from its first byte on; position of its closing quote, OK or why it is none, and its field."""
+    """Read a key; position of its closing quote, OK or why it is none, and its field."""
     close, why = any_string_end(text, at, end)
     if why > ESCAPED:
         return close, why, UNKNOWN
@@ -163,11 +164,16 @@ def drop_floats(floats: Longs, first: int, count: int, field: int) -> int:
 
 @inlined
 def read_record(
-    text: Bytes, limit: int, at: int, end: int, out: int, row_count: int, event_field: int, schema: Longs, names: Bytes, table: Ints, mask: int,
+    text: Bytes, limit: int, at: int, end: int, out: int, row_count: int, event_field: int,
+    schema: Longs, names: Bytes, table: Ints, mask: int,
     words: Longs, wide: Longs, scratch: Bytes, used: int, floats: Longs, float_count: int,
     state: Ints, state_at: Longs, memo: Longs, stack: Bytes,
 ) -> tuple[int, int, int, int, int]:  # fmt: skip
-    """Read one record into row `out`; OK or why it is no JSON object, where, event time, uses of scratch and floats."""
+    """Read one record into row `out`.
+
+    Returns:
+        OK or why it is no JSON object; where; event time; what is used of `scratch` and `floats`.
+    """
     event_ms = int64(0)
     first_float = float_count
     at = skip_space(text, at, end)
@@ -253,10 +259,11 @@ def read_record(
 
 @inlined
 def check_fields(
-    out: int, row_count: int, event_field: int, event_ms: int, latest_ms: int, schema: Longs, field_count: int, words: Longs,
+    out: int, row_count: int, event_field: int, event_ms: int, latest_ms: int, schema: Longs,
+    field_count: int, words: Longs,
     wide: Longs, valid: Bytes, state: Ints,
 ) -> tuple[int, int]:  # fmt: skip
-    """Judge the fields of one record in declared order and fill in nulls; OK or what is wrong, and the field."""
+    """Judge one record's fields in declared order, fill in nulls; OK or a verdict, and the field."""
     for field in range(field_count):
         now = state[field]
         good = now == OK
@@ -288,10 +295,13 @@ _SOURCE = fingerprint(json_code, json_text, json_number, json_time, json_value)
 def _decode_block(source: str) -> Callable[..., tuple[int, int, int]]:
     @entry
     def decode_block(
-        text_address: int, text_size: int, start_address: int, size_address: int, latest_address: int,
+        text_address: int, text_size: int, start_address: int, size_address: int,
+        latest_address: int,
         row_count: int, event_field: int,
-        schema_address: int, field_count: int, names_address: int, table_address: int, table_size: int,
-        words_address: int, wide_address: int, valid_address: int, scratch_address: int, floats_address: int,
+        schema_address: int, field_count: int, names_address: int, table_address: int,
+        table_size: int,
+        words_address: int, wide_address: int, valid_address: int, scratch_address: int,
+        floats_address: int,
         row_of_address: int, verdict_address: int, fault_field_address: int, fault_at_address: int,
         state_address: int, state_at_address: int, memo_address: int, stack_address: int,
     ) -> tuple[int, int, int]:  # fmt: skip
@@ -329,7 +339,8 @@ def _decode_block(source: str) -> Callable[..., tuple[int, int, int]]:
                 for i in range(field_count):
                     state[i] = ABSENT
                 code, fault, event_ms, now_used, now_floats = read_record(
-                    text, text_size, at, at + size, out, row_count, event_field, schema, names, table, mask,
+                    text, text_size, at, at + size, out, row_count, event_field, schema, names,
+                    table, mask,
                     words, wide, scratch, used, floats, float_count, state, state_at, memo, stack,
                 )  # fmt: skip
                 if code == OK:
@@ -356,5 +367,6 @@ def _decode_block(source: str) -> Callable[..., tuple[int, int, int]]:
 
 
 decode_block = _decode_block(_SOURCE)
-"""Decode a block; the addresses are of arrays as `json_table` makes them. Gives counts of good rows, bytes of scratch
-and unfinished floats."""
+"""Decode a block into arrays as `json_table` makes them.
+
+Gives the counts of good rows, used bytes of scratch and unfinished floats."""

@@ -33,7 +33,8 @@ class FieldTable:
         schema: int64 (fields, SCHEMA_COLUMNS); a slot is -1 where nothing is materialised.
         names: uint8, all names in UTF-8, one after the other.
         lookup: int32, open-addressing hash table from name to field; -1 is empty.
-        word_slots, wide_slots, valid_slots: How many columns of one word, of two words, and of null marks there are.
+        word_slots, wide_slots, valid_slots: How many columns of one word, of two words, and of null
+            marks there are.
         float_count: How many fields are floats.
     """
 
@@ -54,7 +55,7 @@ class FieldTable:
 
 
 def build_table(fields: dict[str, FieldType], wanted: set[str]) -> FieldTable:
-    """Lay out the fields; lists always get a column, for their elements are checked after the kernel."""
+    """Lay out the fields; lists always get a column, for their elements are checked later."""
     schema = np.zeros((len(fields), code.SCHEMA_COLUMNS), dtype=np.int64)
     names = b""
     lookup = np.full(1 << max(len(fields) * 4, 4).bit_length(), -1, dtype=np.int32)
@@ -72,7 +73,8 @@ def build_table(fields: dict[str, FieldType], wanted: set[str]) -> FieldTable:
                 valid = valid_slots
                 valid_slots += 1
         schema[index] = (
-            number, slot, kind.nullable, valid, kind.precision or 0, kind.scale or 0, len(names), len(raw),
+            number, slot, kind.nullable, valid, kind.precision or 0, kind.scale or 0, len(names),
+            len(raw),
         )  # fmt: skip
         names += raw
         place = name_hash(raw) % len(lookup)
@@ -91,7 +93,7 @@ def build_table(fields: dict[str, FieldType], wanted: set[str]) -> FieldTable:
 
 
 class Room:
-    """Arrays that the kernel fills for one block of `row_count` records and `byte_count` bytes of values."""
+    """Arrays that the kernel fills for `row_count` records with `byte_count` bytes of values."""
 
     def __init__(self, table: FieldTable, row_count: int, byte_count: int) -> None:
         """Allocate; pages that the kernel never touches cost nothing."""

@@ -1,4 +1,5 @@
 """Kernel for one value of a declared field: from JSON text to the one or two words of a column."""
+# A kernel is one flat machine over bytes: every call and every cleverer comparison costs speed.
 
 import numpy as np
 
@@ -64,7 +65,7 @@ UNFINISHED = 4
 
 @inlined
 def view(text: Bytes, limit: int, at: int, size: int, index: int) -> tuple[int, int]:
-    """Make the two words of an Arrow string view: short text inline, else a prefix, buffer and position.
+    """Make an Arrow string view: short text inline, else a prefix, buffer and position.
 
     Bytes before `limit` may be loaded.
     """
@@ -92,7 +93,7 @@ def view(text: Bytes, limit: int, at: int, size: int, index: int) -> tuple[int, 
 def read_text(
     text: Bytes, at: int, end: int, kind: int, scratch: Bytes, used: int
 ) -> tuple[int, int, int, int]:
-    """Read a time, date or UUID; OK or what is wrong, the two words, and how much of `scratch` is used."""
+    """Read a time, date or UUID; OK or a verdict, two words, and how much of `scratch` is used."""
     if kind == DATE:
         verdict, value = read_date(text, at, end)
         if verdict == OK and end - at != 10:
@@ -103,7 +104,7 @@ def read_text(
         if verdict == OK and (value < MIN_TIME_MS or value > MAX_TIME_MS):
             return TIME_OUT_OF_RANGE, 0, 0, used
         return verdict, value, 0, used
-    verdict, upper = read_uuid(text, at, end)
+    verdict = read_uuid(text, at, end)
     if verdict != OK:
         return verdict, 0, 0, used
     for i in range(36):
@@ -122,7 +123,7 @@ def decimal_words(
     precision: int,
     scale: int,
 ) -> tuple[int, int, int]:
-    """Scale a number of at most 18 digits; OK or what is wrong, low and high word. UNFINISHED: take the long way."""
+    """Scale a number of at most 18 digits; OK, a verdict, or UNFINISHED: take the long way."""
     shift = scale - places
     if shift < 0:
         unit = POWERS[-shift]
@@ -144,7 +145,7 @@ def number_words(
     text: Bytes, at: int, after: int, value: np.uint64, whole: int, places: int, exponent: int,
     kind: int, precision: int, scale: int,
 ) -> tuple[int, int, int]:  # fmt: skip
-    """Turn a scanned number into a field's words; OK, UNFINISHED or what is wrong, low and high word."""
+    """Turn a scanned number into a field's words; OK, UNFINISHED or a verdict, and the words."""
     negative = byte_at(text, at) == MINUS
     digit_count = whole + max(places, 0)
     if kind == DECIMAL:
@@ -186,8 +187,8 @@ def read_value(
     """Read the value at `at` as a field of `kind`; what is no such value is still checked as JSON.
 
     Returns:
-        Position after it (or of the mistake); OK or why it is no JSON; the field's state (OK, NULL, UNFINISHED or what
-        is wrong); its two words (of a
+        Position after it (or of the mistake); OK or why it is no JSON; the field's state (OK, NULL,
+        UNFINISHED or what is wrong); its two words (of a
         list: where it is and its size); how much of `scratch` is used.
     """
     c = peek(text, at, end)
