@@ -4,7 +4,7 @@ Connections of one engine are independent (database, settings, temporary tables)
 costs about a millisecond. All methods of `EngineCall` block and belong into a thread.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,7 +115,7 @@ class EngineCall:
         for name, value in parameters.items():
             self._run(f"SET param_{name} = {quote(value)}")
 
-    def pieces(self, statement: Statement, default_format: str) -> Iterator[bytes]:
+    def pieces(self, statement: Statement, default_format: str) -> Generator[bytes, None, None]:
         """Run a statement that carries no data; yield its result in pieces.
 
         Raises:
@@ -151,7 +151,9 @@ class EngineCall:
             ClickHouseError: If the table or a column is unknown.
         """
         try:
-            self._inserter = self._connection.send_insert(statement.text, statement.format or "Values")
+            self._inserter = self._connection.send_insert(
+                statement.text, statement.format or "Values"
+            )
         except RuntimeError as error:
             raise from_engine(error) from error
 

@@ -40,5 +40,7 @@ def from_engine(error: Exception) -> ClickHouseError:
     """Read the engine's exception; a text without a code becomes 1002, unknown exception."""
     found = _PATTERN.search(str(error))
     if found is None:
-        return refusal(1002, "UNKNOWN_EXCEPTION", str(error).strip().rstrip(".") or "no reason given")
+        return refusal(
+            1002, "UNKNOWN_EXCEPTION", str(error).strip().rstrip(".") or "no reason given"
+        )
     return ClickHouseError(int(found.group(1)), found.group().strip())

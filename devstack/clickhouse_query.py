@@ -111,7 +111,9 @@ def _parse_tail(text: str, scan: Iterator[Token]) -> tuple[str | None, int]:
     ended = False
     for token in scan:
         if ended and token.text != ";":
-            message = f"multi-statements are not allowed, got a second one at position {token.start}"
+            message = (
+                f"multi-statements are not allowed, got a second one at position {token.start}"
+            )
             raise MultiStatementError(message)
         if token.text == ";" and token.depth == 0:
             end, ended = min(end, token.start), True

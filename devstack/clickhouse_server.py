@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -59,7 +59,7 @@ class ClickHouseFront:
     async def _ping(self, _: web.Request) -> web.Response:
         return web.Response(text="Ok.\n")
 
-    async def _expire_sessions(self, _: web.Application):  # type: ignore[no-untyped-def]
+    async def _expire_sessions(self, _: web.Application) -> AsyncIterator[None]:
         async def expire() -> None:
             while True:
                 await asyncio.sleep(_EXPIRY_S)
@@ -120,7 +120,9 @@ class ClickHouseFront:
                 async for piece in query.body.pieces():
                     await self._in_thread(call.append, piece)
             except (ClientPayloadError, ClientConnectionError) as error:
-                raise refusal(210, "NETWORK_ERROR", f"client went away in its data: {error}") from error
+                raise refusal(
+                    210, "NETWORK_ERROR", f"client went away in its data: {error}"
+                ) from error
         await self._in_thread(call.finish_insert)
         return web.Response(headers=self._headers(query, call.counts))
 

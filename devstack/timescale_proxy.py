@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import itertools
 import secrets
+from collections import deque
 
 from devstack import timescale_wire as wire
 from devstack.timescale_turn import Turn
@@ -39,7 +40,7 @@ class Client:
         self._writer = writer
         self._idle_transaction_s = idle_transaction_s
         self._framer = wire.Framer(startup=True)
-        self._waiting: list[wire.Message] = []
+        self._waiting: deque[wire.Message] = deque()
         self._turn = Turn(number)
         self._settings: dict[str, str] = {}
         self._used_session = False
@@ -192,6 +193,9 @@ class Client:
                 if from_session in done:
                     messages, from_session = from_session.result(), None
                     await self._backward(messages)
+                    if self._turn.over:
+                        break  # what the client sent meanwhile is its next turn, after its settings
+                    await self._forward()
                 if from_client in done:
                     finished, from_client = from_client, None
                     finished.result()
@@ -210,9 +214,9 @@ class Client:
 
     async def _forward(self) -> None:
         self._waiting.extend(self._framer.messages())
-        messages, self._waiting = self._waiting, []
         out = []
-        for message in messages:
+        while self._waiting and not self._turn.must_wait:
+            message = self._waiting.popleft()
             if message.type == b"X":
                 await self._upstream.send(b"".join(out))
                 raise _ClientGoneError

@@ -30,9 +30,12 @@ class _Due(Enum):
     CLOSE = "close of the client"
     OWN_CLOSE = "close of the proxy"
     READY = "ready for query"
+    OWN_READY = "ready for query after a Sync of the proxy"
 
 
 _READY = (_Due.READY, b"", 0)
+_OWN_READY = (_Due.OWN_READY, b"", 0)
+_ENDS = (_READY, _OWN_READY)
 
 
 class Turn:
@@ -42,6 +45,8 @@ class Turn:
         self._prefix = f"c{client_id}_".encode()
         self._due: deque[tuple[_Due, bytes, int]] = deque()
         self._unsynced = False
+        self._bound = False
+        self._skips = False
         self._status = b"I"
         self._statements: dict[bytes, int] = {}  # name to the number of its latest Parse
         self._parses = 0
@@ -57,7 +62,12 @@ class Turn:
     @property
     def awaits_client(self) -> bool:
         """Whether the session has answered all and waits for the client's next message."""
-        return all(due is not _Due.READY for due, _, _ in self._due)
+        return _READY not in self._due and _OWN_READY not in self._due
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether the client's next message has to wait for the answer to the proxy's own Sync."""
+        return _OWN_READY in self._due
 
     @property
     def over(self) -> bool:
@@ -75,16 +85,22 @@ class Turn:
         Raises:
             WireError: If the message is malformed.
         """
+        if self._skips and message.type != b"S":
+            return b""
         match message.type:
             case b"Q":
                 return self._query(message)
             case b"S":
+                self._skips = False
                 return self.sync()
+            case b"H" if self._status == b"I" and not self._bound:
+                return self._sync_for_flush()
             case b"P":
                 return self._parse(message)
             case b"B":
                 (portal, name), rest = cut(message.body, 2)
                 own = self._own(name)
+                self._bound = True
                 self.settings_touched |= own in self._set_config_statements
                 message = Message(b"B", b"\0".join((portal, own, rest)))
             case b"D" if message.body[:1] == b"S":
@@ -100,8 +116,14 @@ class Turn:
 
     def sync(self) -> bytes:
         """End the open batch."""
-        self._unsynced = False
+        self._unsynced = self._bound = False
         self._due.append(_READY)
+        return Message(b"S", b"").encode()
+
+    def _sync_for_flush(self) -> bytes:
+        """End a batch that only prepares: asyncpg's `prepare` sends Flush and would keep the turn."""
+        self._unsynced = False
+        self._due.append(_OWN_READY)
         return Message(b"S", b"").encode()
 
     def forget_statements(self) -> bytes:
@@ -119,14 +141,14 @@ class Turn:
                 return self._note_close()
             case b"E":
                 # All up to the next Sync is skipped, answers of closes included.
-                while self._due and self._due[0] != _READY:
+                while self._due and self._due[0] not in _ENDS:
                     self._due.popleft()
+                # The client's Sync is still to come: as a server does, skip all before it.
+                self._skips = not self._due or self._due[0] == _OWN_READY
             case b"C":
                 self._note_tag(message.body)
             case b"Z":
-                while self._due and self._due.popleft() != _READY:
-                    pass
-                self._status = message.body[:1]
+                return self._note_ready(message.body[:1])
             case b"N":
                 return b"\0VDEBUG" not in message.body
         return True
@@ -136,6 +158,13 @@ class Turn:
         if self._statements.get(name) == number:
             del self._statements[name]
         return due is _Due.CLOSE
+
+    def _note_ready(self, status: bytes) -> bool:
+        end = self._due.popleft()
+        while end not in _ENDS:
+            end = self._due.popleft()
+        self._status = status
+        return end == _READY
 
     def settings_known(self) -> None:
         """Take note that the proxy has looked at the client's settings."""
@@ -159,7 +188,7 @@ class Turn:
     def _query(self, message: Message) -> bytes:
         sql, closes = self._rewrite(message.body.rstrip(b"\0"))
         self.settings_touched |= _SET_CONFIG.search(sql) is not None
-        self._unsynced = False
+        self._unsynced = self._bound = False
         self._due.append(_READY)
         return closes + Message(b"Q", sql + b"\0").encode()
 

@@ -83,7 +83,9 @@ def client(server: Server) -> Iterator[Client]:
 @pytest.mark.parametrize("compress", [True, False, "lz4", "zstd", "gzip"])
 def test_arrow_table_comes_back_as_inserted(server: Server, compress: bool | str) -> None:
     client = clickhouse_connect.get_client(host="127.0.0.1", port=server.port, compress=compress)
-    client.command("CREATE OR REPLACE TABLE arrow (a UInt64, b String) ENGINE = MergeTree ORDER BY a")
+    client.command(
+        "CREATE OR REPLACE TABLE arrow (a UInt64, b String) ENGINE = MergeTree ORDER BY a"
+    )
     table = pa.table({"a": pa.array(range(200_000), pa.uint64()), "b": ["x"] * 200_000})
     client.insert_arrow("arrow", table)
     assert client.query("SELECT count(), sum(a) FROM arrow").result_rows == [
@@ -146,7 +148,8 @@ def test_parameters_are_bound(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "code"), [("SELECT * FROM missing_table", 60), ("SELEC 1", 62), ("SELECT throwIf(1)", 395)]
+    ("sql", "code"),
+    [("SELECT * FROM missing_table", 60), ("SELEC 1", 62), ("SELECT throwIf(1)", 395)],
 )
 def test_error_carries_the_code_of_clickhouse(client: Client, sql: str, code: int) -> None:
     with pytest.raises(DatabaseError) as caught:

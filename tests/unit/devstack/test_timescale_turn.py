@@ -11,7 +11,7 @@ from devstack.timescale_wire import Framer, Message, cut
 
 @dataclass
 class FakeSession:
-    """Answers messages as a server does: skips to Sync after an error, refuses a name that is taken."""
+    """Answers messages as a server does: skips to Sync after an error, refuses a used name."""
 
     statements: dict[bytes, bytes] = field(default_factory=dict)
     status: bytes = b"I"
@@ -90,10 +90,12 @@ def close(name: bytes) -> Message:
 
 EXECUTE = Message(b"E", b"\0" + bytes(4))
 SYNC = Message(b"S", b"")
+FLUSH = Message(b"H", b"")
 BATCH = st.one_of(
     st.builds(lambda sql: [Message(b"Q", sql + b"\0")], SQL),
     st.builds(lambda name, sql: [parse(name, sql), bind(name), EXECUTE, SYNC], NAME, SQL),
     st.builds(lambda name: [bind(name), EXECUTE, SYNC], NAME),
+    st.builds(lambda name, sql: [parse(name, sql), FLUSH, bind(name), EXECUTE, SYNC], NAME, SQL),
     st.builds(lambda name: [close(name), SYNC], NAME),
     st.builds(lambda name: [parse(b"x", b"fail"), bind(b"x"), EXECUTE, close(name), SYNC], NAME),
     st.builds(lambda name, sql: [close(name), parse(name, sql), SYNC], NAME, SQL),
@@ -108,9 +110,9 @@ def talk(turn: Turn, session: FakeSession, message: Message) -> list[Message]:
 def test_each_client_sees_what_a_session_of_its_own_would_answer(
     work: list[tuple[int, list[Message]]],
 ) -> None:
-    """Clients take turns at batch ends; an open transaction keeps the turn, as the proxy's lock does.
+    """Clients take turns at batch ends; an open transaction keeps the turn, as in the proxy.
 
-    A session of its own answers a repeated Parse of the unnamed statement without an error, so there it is closed first.
+    A real session takes a repeated Parse of the unnamed statement, so it is closed there first.
     """
     shared = FakeSession()
     turns = [Turn(number) for number in range(3)]
@@ -142,10 +144,19 @@ def test_client_that_goes_leaves_no_statement_behind(work: list[list[Message]]) 
     assert turn.over
 
 
-def test_turn_is_not_over_before_sync() -> None:
+def test_turn_of_a_client_that_only_prepares_is_over_at_its_flush() -> None:
+    """asyncpg's `prepare` sends Flush and no Sync; it kept all others waiting."""
     session, turn = FakeSession(), Turn(1)
     talk(turn, session, parse(b"a", b"select"))
-    talk(turn, session, Message(b"H", b""))
+    assert talk(turn, session, FLUSH) == []
+    assert turn.over
+    assert [answer.type for answer in talk(turn, session, SYNC)] == [b"Z"]
+
+
+def test_turn_with_a_bound_portal_is_not_over_before_sync() -> None:
+    session, turn = FakeSession(), Turn(1)
+    for message in (parse(b"a", b"select"), bind(b"a"), FLUSH):
+        talk(turn, session, message)
     assert not turn.over
     talk(turn, session, SYNC)
     assert turn.over
