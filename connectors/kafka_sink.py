@@ -177,7 +177,7 @@ async def _stop(producer: AIOKafkaProducer) -> None:
 async def _break_off(producer: AIOKafkaProducer, error: Exception) -> None:
     """End the tasks of a producer that cannot stop, because it would retry for ever.
 
-    It commits nothing any more that is not whole: a commit is asked for after every acknowledgement.
+    It commits nothing that is not whole: a commit is asked for after every acknowledgement only.
     """
     sender = producer._sender.sender_task  # noqa: SLF001 - aiokafka offers no other way
     for _ in range(3):  # the first time it waits for its children, then they are cancelled in turn
