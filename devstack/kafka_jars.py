@@ -1,6 +1,7 @@
 """Apache Kafka's jars: fetched once into the user's cache, checked against the lock at every start.
 
-`python -m devstack.kafka_jars fetch DIR` fetches into a folder, and `lock DIR` prints the lock of the jars in a folder; together they make a new `kafka-jars.lock` when the version changes.
+`python -m devstack.kafka_jars fetch DIR` fetches into a folder, and `lock DIR` prints the lock of
+the jars in a folder; together they make a new `kafka-jars.lock` when the version changes.
 """
 
 import asyncio
@@ -118,9 +119,12 @@ async def _fetch_and_check(folder: Path, lock: dict[str, str], report: Report) -
                 f"kafka jars: expected what `{_LOCK.name}` says, got: {'; '.join(faults[:3])}; "
                 "nothing was installed; check the network's proxy and run `sluice up` again"
             )
-        if folder.exists():
-            shutil.rmtree(folder)
-        (work / "jars").replace(folder)
+        await asyncio.to_thread(_install, work / "jars", folder)
+
+
+def _install(fetched: Path, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    fetched.replace(folder)
 
 
 def _count_jars(folder: Path) -> int:

@@ -72,6 +72,7 @@ def spawn_supervisor(
             cwd=settings.project_dir,
             start_new_session=True,
         )
+    forget_supervisor(settings.data_dir)
     _supervisors[settings.data_dir] = supervisor
     return supervisor
 
@@ -148,6 +149,13 @@ def _workers_settled(record: StackRecord) -> bool:
         return False
     states = [entry.state for name, entry in record.services.items() if name.startswith("worker-")]
     return all(state not in ("stopped", "preparing", "starting") for state in states)
+
+
+def forget_supervisor(data_dir: Path) -> None:
+    """Let go of the handle of a supervisor that has ended, if this process started it."""
+    handle = _supervisors.pop(data_dir, None)
+    if handle is not None:
+        handle.poll()
 
 
 def stop_supervisor(settings: Settings, pid: int, tell: OnProgress) -> None:

@@ -1,7 +1,6 @@
 """Which services a stack runs, on which ports, and what the settings point elsewhere."""
 
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -16,12 +15,6 @@ from devstack.sink_service import clickhouse_service, timescaledb_dsn, timescale
 from devstack.temporal import temporal_service
 
 SERVICE_NAMES = ("temporal", "temporal-ui", "kafka", "clickhouse", "postgres", "timescaledb")
-
-
-@dataclass(frozen=True)
-class _Pinned:
-    setting: str
-    port: int | None
 
 
 def without_own_addresses(settings: Settings, record: StackRecord | None) -> Settings:
@@ -127,27 +120,22 @@ def point_timescaledb_to_postgres(settings: Settings, record: StackRecord) -> No
 
 
 def _settle_ports(settings: Settings, record: StackRecord, wanted: set[str]) -> None:
-    stack = settings.stack
-    pinned = {
-        "temporal": _Pinned("temporal_port", stack.temporal_port),
-        "temporal-ui": _Pinned("temporal_ui_port", stack.temporal_ui_port),
-        "kafka": _Pinned("kafka_port", stack.kafka_port),
-        "clickhouse": _Pinned("clickhouse_port", stack.clickhouse_port),
-        "postgres": _Pinned("postgres_port", stack.postgres_port),
-        "timescaledb": _Pinned("timescaledb_port", stack.timescaledb_port),
-    }
+    pinned = {name: getattr(settings.stack, _port_setting(name)) for name in SERVICE_NAMES}
     names = [
         name
         for name in SERVICE_NAMES
         if name in wanted or (name == "temporal-ui" and "temporal" in wanted)
     ]
-    taken = {one.port for one in pinned.values() if one.port is not None}
+    taken: set[int] = set()
     for name in names:
-        one = pinned[name]
         entry = record.service(name)
-        others = taken - {one.port}
+        others = {port for key, port in pinned.items() if key != name and port}
         chosen, notice = ports.settle(
-            name, one.setting, pinned=one.port, recorded=entry.port, taken=others
+            name,
+            _port_setting(name),
+            pinned=pinned[name],
+            recorded=entry.port,
+            taken=others | taken,
         )
         taken.add(chosen)
         entry.port = chosen
@@ -159,6 +147,10 @@ def _settle_ports(settings: Settings, record: StackRecord, wanted: set[str]) -> 
         entry.extra_port, _ = ports.settle(
             "kafka", "kafka_port", pinned=None, recorded=entry.extra_port, taken=taken
         )
+
+
+def _port_setting(name: str) -> str:
+    return f"{name.replace('-', '_')}_port"
 
 
 def _temporal(settings: Settings, record: StackRecord) -> Service:

@@ -39,7 +39,7 @@ def timescaledb_service(data_dir: Path, *, port: int) -> Service:
         _command("devstack.timescale", port, data_dir / "timescaledb"),
         probe,
         _prepare(data_dir / "timescaledb"),
-        start_timeout_s=90,
+        start_timeout_s=300,  # the first start of all fetches its packages
         stop_timeout_s=30,
         refusal_code=CANNOT_RUN_HERE,
     )

@@ -18,6 +18,7 @@ from devstack.launch import (
     Progress,
     StackStartError,
     add_workers,
+    forget_supervisor,
     settings_digest,
     spawn_supervisor,
     stop_supervisor,
@@ -140,6 +141,7 @@ def down(
         if supervisor is not None:
             stop_supervisor(settings, supervisor.pid, tell)
             record = read_record(data_dir) or record
+        forget_supervisor(data_dir)
         count = _clear(settings, record, tell)
         if delete_data:
             _delete(data_dir, record)
@@ -197,7 +199,7 @@ def _check_space(data_dir: Path) -> None:
     free = shutil.disk_usage(data_dir).free
     if free < _SPACE_BYTES:
         raise StorageFullError(
-            f"data directory `{data_dir}`: expected at least {_SPACE_BYTES >> 20} MB of free space, "
+            f"data directory `{data_dir}`: expected {_SPACE_BYTES >> 20} MB of free space or more, "
             f"got {free >> 20} MB; free some space and run `sluice up` again"
         )
 

@@ -84,6 +84,7 @@ class Supervisor:
 
     async def _start(self) -> None:
         self._set_state("starting")
+        settled = self._record.timescaledb_kind is not None
         services = await asyncio.to_thread(plan_services, self._settings, self._record)
         for name in list(self._record.services):
             if name.startswith("worker-"):
@@ -94,6 +95,9 @@ class Supervisor:
                 for service in services:
                     group.create_task(self._start_service(service))
         except ExceptionGroup as failures:
+            if not settled:
+                # Only a start that succeeds settles anything: this one may have lacked the network.
+                self._record.timescaledb_kind = None
             raise failures.exceptions[0] from failures
         self._set_state("running")
         await self._workers_wanted.wait()
