@@ -5,7 +5,7 @@ PYTHON ?=
 SCENARIO ?=
 ARGS ?=
 BIN := .venv/bin
-FAST := tests/unit tests/workflows tests/replay tests/architecture common contracts pipelines streaming
+FAST := $(wildcard tests/unit tests/workflows tests/replay tests/architecture) common contracts pipelines streaming
 export PYTHON
 
 .DEFAULT_GOAL := help
