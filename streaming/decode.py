@@ -216,7 +216,7 @@ class RecordDecoder:
         spans = room.wide[table[code.SLOT], : len(row_of)]
         into, start, size, count = wrap_elements(text, spans[:, 0].copy(), spans[:, 1].copy())
         inner = _elements_block(into, start, size)
-        columns, good, bad = self._elements[index]._columns(inner, 0)
+        columns, good, bad = self._elements[index]._columns(inner, 0)  # noqa: SLF001 (its own class)
         list_of = np.repeat(np.arange(len(row_of)), count)
         left = np.bincount(list_of[good], minlength=len(row_of))
         offsets = np.concatenate([[0], np.cumsum(left)]).astype(np.int64)
@@ -291,7 +291,7 @@ def _checked(block: RecordBlock) -> tuple[Bytes, Longs, npt.NDArray[np.int32]]:
 
 def _series(name: str, column: pa.Array) -> pl.Series:
     series = pl.from_arrow(column)
-    assert isinstance(series, pl.Series)
+    assert isinstance(series, pl.Series)  # noqa: S101 (an array gives a series)
     return series.alias(name)
 
 

@@ -6,6 +6,8 @@ checked: a caller proves first that what it loads lies inside. Hosts are little-
 aarch64).
 """
 
+# ruff: noqa: ANN401 (numba gives its extensions objects without types)
+
 import hashlib
 from collections.abc import Callable
 from types import ModuleType

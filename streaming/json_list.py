@@ -1,4 +1,5 @@
 """Lists in records: their elements become records of their own, so that one kernel decodes both."""
+# ruff: noqa: PLR0913
 # A kernel is one flat machine over bytes: every call and every cleverer comparison costs speed.
 
 import numpy as np
@@ -84,6 +85,7 @@ def wrap_elements(
     stack = np.zeros(MAX_DEPTH + 2, dtype=np.uint8)
     elements = _wrap(
         text.ctypes.data, list_at.ctypes.data, list_size.ctypes.data, len(list_at),
-        _FRAME.ctypes.data, stack.ctypes.data, into.ctypes.data, start.ctypes.data, size.ctypes.data, count.ctypes.data,
+        _FRAME.ctypes.data, stack.ctypes.data, into.ctypes.data,
+        start.ctypes.data, size.ctypes.data, count.ctypes.data,
     )  # fmt: skip
     return into, start[:elements].copy(), size[:elements].copy(), count

@@ -3,6 +3,7 @@
 Floats follow Clinger's exact path and else the algorithm of Eisel and Lemire ("Number Parsing at a
 Gigabyte per Second", 2021); what that cannot decide is left to Python.
 """
+# ruff: noqa: C901, PLR0912, PLR1714
 # A kernel is one flat machine over bytes: every call and every cleverer comparison costs speed.
 
 import numpy as np

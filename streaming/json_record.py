@@ -1,4 +1,5 @@
 """Kernel for blocks of JSON records: one pass over the bytes, driven by tables of fields."""
+# ruff: noqa: C901, PLR0912, PLR0913, PLR0915, PLR1714
 # A kernel is one flat machine over bytes: every call and every cleverer comparison costs speed.
 
 from collections.abc import Callable
@@ -110,7 +111,7 @@ def same(text: Bytes, limit: int, a: int, b: int, size: int) -> bool:
 def find_field(
     text: Bytes, at: int, size: int, schema: Longs, names: Bytes, table: Ints, mask: int
 ) -> int:
-    """Index of the field of that name, or UNKNOWN; `mask` is the table's size, a power of two, less 1."""
+    """Index of the field of that name, or UNKNOWN; `mask` is the table's size less 1."""
     value = FNV_START
     for i in range(size):
         value = (value ^ np.uint64(byte_at(text, at + i))) * FNV_PRIME
@@ -263,7 +264,7 @@ def check_fields(
     field_count: int, words: Longs,
     wide: Longs, valid: Bytes, state: Ints,
 ) -> tuple[int, int]:  # fmt: skip
-    """Judge one record's fields in declared order, fill in nulls; OK or a verdict, and the field."""
+    """Judge a record's fields in declared order, fill in nulls; OK or a verdict, and the field."""
     for field in range(field_count):
         now = state[field]
         good = now == OK

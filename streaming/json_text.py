@@ -1,4 +1,5 @@
 """Kernels for JSON text (RFC 8259): white space, strings, escapes, UTF-8, skipping any value."""
+# ruff: noqa: C901, PLR0911, PLR0912, PLR1714, SIM109
 # A kernel is one flat machine over bytes: every call and every cleverer comparison costs speed.
 
 import numpy as np

@@ -1,4 +1,5 @@
 """Kernels for times, dates and UUIDs in text."""
+# ruff: noqa: C901, PLR0911, PLR0912, PLR1714
 # A kernel is one flat machine over bytes: every call and every cleverer comparison costs speed.
 
 from streaming.json_code import BAD_TEXT, NO_ZONE, OK

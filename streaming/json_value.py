@@ -1,4 +1,5 @@
 """Kernel for one value of a declared field: from JSON text to the one or two words of a column."""
+# ruff: noqa: C901, FBT001, PLR0911, PLR0912, PLR0913, PLR1714, SIM109
 # A kernel is one flat machine over bytes: every call and every cleverer comparison costs speed.
 
 import numpy as np
