@@ -244,7 +244,7 @@ def _conditions() -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(text=st.one_of(_numbers(), _conditions().filter(lambda text: text != "null")))
 def test_composed_expression_gives_what_duckdb_gives(text: str, oracle: Oracle) -> None:
     _assert_same(oracle, text)
