@@ -1,4 +1,4 @@
-"""Content codings of the ClickHouse front, incremental in both directions: gzip, deflate, lz4, zstd."""
+"""Content codings of the ClickHouse front, incremental both ways: gzip, deflate, lz4, zstd."""
 
 import sys
 import zlib

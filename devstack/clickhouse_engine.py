@@ -1,7 +1,8 @@
-"""One chDB engine over a data directory: a connection per request or session, statements in threads.
+"""One chDB engine over a directory: a connection per request or session, work in threads.
 
-Connections of one engine are independent (database, settings, temporary tables) and run at the same time; opening one
-costs about a millisecond. All methods of `EngineCall` block and belong into a thread.
+Connections of one engine are independent (database, settings, temporary tables) and run at the same
+time; opening one costs about a millisecond. All methods of `EngineCall` block and belong into a
+thread.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from chdb import ChdbError
 from chdb.state.sqlitelike import Connection, StreamingInserter
 
-from devstack.clickhouse_error import ClickHouseError, from_engine
+from devstack.clickhouse_error import ClickHouseError, from_engine, refusal
 from devstack.clickhouse_query import Statement, StatementKind
 
 # Formats without a header or footer: what the engine streams in pieces is then one document.
@@ -85,7 +86,7 @@ class Engine:
 
 
 class EngineCall:
-    """One request's work on one connection; restores the session's database and settings afterwards."""
+    """One request's work on one connection; a session's database and settings are restored."""
 
     def __init__(self, connection: Connection, *, keep: bool) -> None:
         """Take the connection; `keep` says that it is a session's and outlives the request."""
@@ -101,7 +102,8 @@ class EngineCall:
         """Apply what holds for this request only.
 
         Raises:
-            ClickHouseError: If the database or a setting is unknown, or a value is of the wrong type.
+            ClickHouseError: If the database or a setting is unknown, or a value is of the wrong
+            type.
         """
         if database:
             if self._keep:
@@ -163,7 +165,8 @@ class EngineCall:
         Raises:
             ClickHouseError: If the engine cannot read or store it.
         """
-        assert self._inserter is not None
+        if self._inserter is None:
+            raise refusal(49, "LOGICAL_ERROR", "no insert is open")
         try:
             self._inserter.append(data)
         except RuntimeError as error:
@@ -177,7 +180,8 @@ class EngineCall:
         Raises:
             ClickHouseError: If the engine cannot read or store the data.
         """
-        assert self._inserter is not None
+        if self._inserter is None:
+            raise refusal(49, "LOGICAL_ERROR", "no insert is open")
         inserter, self._inserter = self._inserter, None
         try:
             result = inserter.finish()
@@ -190,7 +194,8 @@ class EngineCall:
         """End the request: abort an unfinished insert, then close or restore the connection.
 
         Returns:
-            Whether a kept connection is as the request found it; if not, the session must be dropped.
+            Whether a kept connection is as the request found it; if not, the session must be
+            dropped.
         """
         if self._inserter is not None:
             inserter, self._inserter = self._inserter, None
@@ -216,7 +221,8 @@ class EngineCall:
     def _undo_settings(self, names: Iterable[str]) -> Iterator[str]:
         for name in names:
             changed = self._value(
-                f"SELECT concat('=', value) FROM system.settings WHERE name = {quote(name)} AND changed"
+                "SELECT concat('=', value) FROM system.settings "
+                f"WHERE name = {quote(name)} AND changed"
             )
             yield f"SET {name} = {quote(changed[1:]) if changed else 'DEFAULT'}"
 

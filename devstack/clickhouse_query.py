@@ -1,8 +1,8 @@
-"""Reads as much of a ClickHouse statement as an HTTP front needs: its kind, its formats, where its data begins.
+"""Reads as much of a ClickHouse statement as an HTTP front needs: kind, format, start of data.
 
-The engine parses the statement; this module only finds what decides the route of a request. It knows ClickHouse's
-quotes (`'`, `"`, backtick), comments (`--`, `#!`, `/* */`), here-documents (`$tag$`) and brackets, so that a word inside
-a string is never taken for a keyword.
+The engine parses the statement; this module only finds what decides the route of a request. It
+knows ClickHouse's quotes (`'`, `"`, backtick), comments (`--`, `#!`, `/* */`), here-documents
+(`$tag$`) and brackets, so that a word inside a string is never taken for a keyword.
 """
 
 import re
@@ -36,7 +36,7 @@ class StatementKind(Enum):
 
 @dataclass(frozen=True)
 class Token:
-    """One piece of a statement: `kind` is a group of the scanner, `start` and `end` are character offsets."""
+    """One piece of a statement: `kind` is a group of the scanner, offsets are in characters."""
 
     kind: str
     text: str
@@ -64,7 +64,7 @@ class Statement:
     kind: StatementKind
     text: str
     format: str | None = None
-    data_start: int | None = None
+    data_start: int = 0
     reads_only: bool = False
 
 

@@ -1,4 +1,4 @@
-"""One HTTP request as the ClickHouse interface defines it: statement, data, settings, parameters."""
+"""One HTTP request as ClickHouse defines it: statement, data, settings, parameters."""
 
 import re
 import uuid
@@ -129,7 +129,7 @@ async def read_query(request: web.Request) -> Query | None:
         return None
     for name in ("compress", "decompress"):
         if values.get(name, "0").lower() in _TRUE:
-            reason = f"`{name}` (ClickHouse's own block compression) is not supported here; use HTTP compression"
+            reason = f"`{name}` (own block compression) is not supported here; use that of HTTP"
             raise refusal(48, "NOT_IMPLEMENTED", reason)
     if request.method == "GET" and not statement.reads_only:
         reason = "method GET reads only; use POST for a statement that changes something"
@@ -159,7 +159,6 @@ async def _read_statement(text: str, body: Body) -> tuple[Statement, Body | None
     if text.strip():
         statement = parse(text)
         if statement.kind is StatementKind.INSERT_DATA:
-            assert statement.data_start is not None
             body.head = text[statement.data_start :].encode() + body.head
             return statement, body
         await _read_whole(body)
@@ -172,7 +171,6 @@ async def _read_statement(text: str, body: Body) -> tuple[Statement, Body | None
         if not ended:
             await _read_whole(body)
         return parse(body.head.decode(errors="replace")), None
-    assert statement.data_start is not None
     body.head = body.head[statement.data_start :]
     text = statement.text.encode("latin-1").decode(errors="replace")
     return Statement(statement.kind, text, statement.format, statement.data_start), body
@@ -180,7 +178,7 @@ async def _read_statement(text: str, body: Body) -> tuple[Statement, Body | None
 
 async def _read_whole(body: Body) -> None:
     if not await body.fill(_STATEMENT_BYTES):
-        reason = f"statement must be below {_STATEMENT_BYTES} bytes, got more; send data with INSERT … FORMAT"
+        reason = f"statement must be below {_STATEMENT_BYTES} bytes, got more; use INSERT … FORMAT"
         raise refusal(307, "TOO_MANY_BYTES", reason)
 
 

@@ -2,8 +2,9 @@
 
     python -m devstack.clickhouse_server --host 127.0.0.1 --port 8123 --data DIR
 
-Statements run in threads, each request on a connection of its own, so they run at the same time and never see each
-other's database or settings. `/ping` is answered by the event loop whatever the engine does.
+Statements run in threads, each request on a connection of its own, so they run at the same time and
+never see each other's database or settings. `/ping` is answered by the event loop whatever the
+engine does.
 """
 
 import argparse
@@ -161,7 +162,8 @@ class ClickHouseFront:
                 piece = await self._in_thread(_next_coded, pieces, encoder)
             await response.write_eof(encoder.flush() if encoder else b"")
         except ClickHouseError as error:
-            # The status is gone: the tagged text tells clients that know it, the broken end all others.
+            # The status is gone: the tagged text tells clients that know it, the broken end all
+            # others.
             text = f"{error.text}\n".encode()
             block = (
                 f"\r\n__exception__\r\n{tag}\r\n".encode()
@@ -241,7 +243,8 @@ async def serve(host: str, port: int, data_dir: Path) -> None:
         await runner.setup()
         try:
             await web.TCPSite(runner, host, port).start()
-            print(f"clickhouse {engine.version} ready on {host}:{port}", flush=True)  # noqa: T201 - log of a child
+            sys.stdout.write(f"clickhouse {engine.version} ready on {host}:{port}" + "\n")
+            sys.stdout.flush()
             await stop.wait()
         finally:
             await runner.cleanup()
@@ -261,10 +264,10 @@ def main() -> int:
         asyncio.run(serve(args.host, args.port, args.data))
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        print(  # noqa: T201 - the supervisor reads this line
-            f"clickhouse on {args.host}:{args.port} with data in `{args.data}`: expected to start, got {reason}; "
-            "free the port, or stop the other server of this directory",
-            file=sys.stderr,
+        sys.stderr.write(
+            f"clickhouse on {args.host}:{args.port} with data in `{args.data}`: "
+            f"expected to start, got {reason}; "
+            "free the port, or stop the other server of this directory\n"
         )
         return 1
     return 0

@@ -1,4 +1,4 @@
-"""Sessions of the ClickHouse front: a connection that keeps its temporary tables and `SET`s between requests."""
+"""Sessions: connections that keep temporary tables and `SET`s between requests."""
 
 import time
 from dataclasses import dataclass

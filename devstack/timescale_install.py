@@ -38,7 +38,8 @@ def packages_dir() -> Path:
 def ensure_packages() -> Path:
     """Give the folder of the packages, fetching them with npm if they are not there.
 
-    Processes may do this at the same time: each fetches into a folder of its own, the first rename wins.
+    Processes may do this at the same time: each fetches into a folder of its own, the first rename
+    wins.
 
     Raises:
         PackagesMissingError: If npm cannot run or cannot fetch them.

@@ -1,7 +1,8 @@
 """Many PostgreSQL clients on one upstream session: waits and writes; `timescale_turn` decides.
 
-A client holds the session for its turn, others wait in order. A client that vanishes inside a transaction is rolled back;
-one that sits in an open transaction for longer than the limit is ended, because everyone waits for it.
+A client holds the session for its turn, others wait in order. A client that vanishes inside a
+transaction is rolled back; one that sits in an open transaction for longer than the limit is ended,
+because everyone waits for it.
 """
 
 import asyncio
@@ -269,7 +270,8 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None
+        if task is None:
+            return
         self._clients.add(task)
         try:
             client = Client(

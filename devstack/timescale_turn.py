@@ -1,10 +1,12 @@
 """What one client may do with the shared session, as a state machine without I/O.
 
-Many clients share one upstream session. A client's **turn** begins with its first message and ends when the session says
-that it is outside a transaction (ReadyForQuery `I`), no answer is outstanding and nothing was sent after the last Sync.
-Within that, names of prepared statements get the client's prefix, so that two clients never meet.
+Many clients share one upstream session. A client's **turn** begins with its first message and ends
+when the session says that it is outside a transaction (ReadyForQuery `I`), no answer is outstanding
+and nothing was sent after the last Sync. Within that, names of prepared statements get the client's
+prefix, so that two clients never meet.
 
-`to_server` and `to_client` translate one message each; they never wait, and hold all that is needed to decide.
+`to_server` and `to_client` translate one message each; they never wait, and hold all that is needed
+to decide.
 """
 
 import re
@@ -121,7 +123,7 @@ class Turn:
         return Message(b"S", b"").encode()
 
     def _sync_for_flush(self) -> bytes:
-        """End a batch that only prepares: asyncpg's `prepare` sends Flush and would keep the turn."""
+        """End a batch that only prepares, though it has no Sync: asyncpg sends Flush there."""
         self._unsynced = False
         self._due.append(_OWN_READY)
         return Message(b"S", b"").encode()

@@ -1,4 +1,4 @@
-"""The one session that all clients share: its start-up, its own queries and its baseline of settings."""
+"""The session that all clients share: start-up, own queries, baseline of settings."""
 
 import asyncio
 import socket

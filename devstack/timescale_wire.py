@@ -1,4 +1,4 @@
-"""PostgreSQL's messages, protocol 3.0: cutting a byte stream into messages, and building the few that the proxy makes.
+"""PostgreSQL messages, protocol 3.0: cutting a stream into them, building those of the proxy.
 
 Source: PostgreSQL documentation, chapter "Frontend/Backend Protocol".
 """

@@ -48,10 +48,14 @@ class Server:
         return child
 
 
-async def start(data_dir: Path) -> Server:
+def spawn(data_dir: Path) -> Server:
     port = free_port()
     command = [sys.executable, "-m", "devstack.timescale", "--port", str(port)]
-    server = Server(data_dir, port, subprocess.Popen([*command, "--data", str(data_dir)]))
+    return Server(data_dir, port, subprocess.Popen([*command, "--data", str(data_dir)]))
+
+
+async def start(data_dir: Path) -> Server:
+    server = spawn(data_dir)
     deadline = time.monotonic() + START_LIMIT_S
     while server.process.poll() is None and time.monotonic() < deadline:
         try:
@@ -160,10 +164,11 @@ async def test_open_transaction_is_not_seen_by_others_until_it_commits(
 
 
 async def test_error_in_a_transaction_rolls_it_back(db: asyncpg.Connection) -> None:
+    await db.execute("BEGIN")
+    await db.execute("INSERT INTO notes VALUES (1)")
     with pytest.raises(asyncpg.DivisionByZeroError):
-        async with db.transaction():
-            await db.execute("INSERT INTO notes VALUES (1)")
-            await db.fetch("SELECT 1 / 0")
+        await db.fetch("SELECT 1 / 0")
+    await db.execute("ROLLBACK")
     assert await db.fetchval("SELECT count(*) FROM notes") == 0
 
 
@@ -273,9 +278,9 @@ async def test_server_ends_when_its_engine_dies_and_rows_are_kept(tmp_path: Path
 def test_missing_packages_end_with_code_3_and_one_line(tmp_path: Path) -> None:
     blocked = tmp_path / "cache"
     blocked.write_text("a file where the cache directory should be")
+    command = [sys.executable, "-m", "devstack.timescale", "--port", str(free_port())]
     done = subprocess.run(
-        [sys.executable, "-m", "devstack.timescale", "--port", str(free_port())]
-        + ["--data", str(tmp_path / "data")],
+        [*command, "--data", str(tmp_path / "data")],
         env=os.environ | {"SLUICE_CACHE_DIR": str(blocked)},
         capture_output=True,
         text=True,
