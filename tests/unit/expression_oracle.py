@@ -93,7 +93,7 @@ def _value(draw: random.Random, kind: FieldType) -> Value:
         return Decimal(whole).scaleb(-(kind.scale or 0))
     if kind.base == "date":
         return date(1970, 1, 1) + timedelta(
-            days=draw.choice([0, -1, draw.randint(-1_000, 1_000)])
+            days=draw.choice([0, -1, draw.randint(-40_000, 40_000)])
         )
     return draw.choice(
         [0, -1, draw.randint(-(10**12), 2 * 10**12), 86_400_000 * draw.randint(-300, 300)]
