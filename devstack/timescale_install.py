@@ -83,7 +83,8 @@ def _run_npm(folder: Path, cache: Path) -> None:
         message = f"npm cannot run: {error}"
         raise PackagesMissingError(message) from error
     if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        reason = next((line for line in lines if "code" not in line), f"exit {done.returncode}")
-        message = f"npm cannot fetch the packages: {reason.removeprefix('npm error ')}"
+        lines = [line.removeprefix("npm error ") for line in done.stderr.splitlines()]
+        telling = [line for line in lines if "reason:" in line or "Error" in line]
+        reason = next(iter(telling + [line for line in lines if line.startswith("code ")]), "")
+        message = f"npm cannot fetch the packages: {reason or f'exit {done.returncode}'}"
         raise PackagesMissingError(message)
