@@ -33,26 +33,32 @@ _WRITE_SETTINGS = {
     "input_format_defaults_for_omitted_fields": 1,
     "insert_deduplicate": 1,
 }
-"""An asynchronous insert may answer before the rows are stored, and a null must not turn into a zero."""
+"""An asynchronous insert may answer before the rows are stored, and a null must not turn into a
+zero.
+"""
 
 
 class ClickHouseSink:
     """A `FlushSink` over ReplacingMergeTree(_version, _deleted).
 
-    Versions make a repeated write harmless; the deduplication token only saves work. An older epoch is not refused:
-    its versions are lower, so it has no effect on the final view.
+    Versions make a repeated write harmless; the deduplication token only saves work. An older
+    epoch is not refused: its versions are lower, so it has no effect on the final view.
 
     Args:
-        settings: Address, database and account; the client connects at the first use and again when it must.
+        settings: Address, database and account; the client connects at the first use and again when
+            it must.
     """
 
     def __init__(self, settings: ClickHouseSettings) -> None:
         if settings.url is None:
-            raise SettingsError("`clickhouse.url`: expected an address, got none; run `sluice up` or set it")
+            raise SettingsError(
+                "`clickhouse.url`: expected an address, got none; run `sluice up` or set it"
+            )
         self._settings = settings
         self._address = settings.url
         self._client: AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._connecting = asyncio.Lock()
         self._replicated: dict[str, bool] = {}
 
     async def prepare(self, table: SinkTable) -> Preflight:
@@ -64,13 +70,21 @@ class ClickHouseSink:
             found = await self._found(client, table.name)
             reasons = refusals(table, found)
             if reasons:
-                raise SinkRefusedError(f"ClickHouse table `{table.name}` cannot hold stream `{table.stream}`: " + "; ".join(reasons))
+                raise SinkRefusedError(
+                    f"ClickHouse table `{table.name}` cannot hold stream `{table.stream}`: "
+                    + "; ".join(reasons)
+                )
             if not found.comment:
-                await client.command(f"ALTER TABLE {quoted(table.name)} MODIFY COMMENT {literal(marker(table.stream))}")
+                await client.command(
+                    f"ALTER TABLE {quoted(table.name)} MODIFY COMMENT "
+                    f"{literal(marker(table.stream))}"
+                )
             await client.command(create_view(table))
             highest = await client.query(f"SELECT max(_version) FROM {quoted(table.name)}")
         self._replicated[table.name] = found.replicated
-        return Preflight(highest_epoch=int(highest.result_rows[0][0]) >> 40, notes=_notes(table, found))
+        return Preflight(
+            highest_epoch=int(highest.result_rows[0][0]) >> 40, notes=_notes(table, found)
+        )
 
     async def write(self, table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> None:
         """Write one frozen chunk with one insert; nothing of a refused chunk is visible."""
@@ -89,21 +103,25 @@ class ClickHouseSink:
             await client.insert_arrow(quoted(table.name), checked, settings=settings)
 
     async def final_rows(self, table: str, limit: int | None = None) -> pa.Table:
-        """Read `<table>_final`, newest window first, then by the other columns; UUIDs come as text."""
+        """Read `<table>_final`, newest window first, then by the rest; UUIDs come as text."""
         client = await self._connected()
         with translated(f"reading `{table}_final`", self._address):
             found = await client.query(
-                "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {name:String} "
+                "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND "
+                "table = {name:String} "
                 "ORDER BY position",
                 parameters={"name": f"{table}_final"},
             )
             kinds = {str(name): str(kind) for name, kind in found.result_rows}
             if not kinds:
                 raise SinkRefusedError(
-                    f"view `{table}_final`: expected to exist, got none; it is made when the stream starts"
+                    f"view `{table}_final`: expected to exist, got none; it is made when the "
+                    "stream starts"
                 )
             query = _select_final(table, kinds, limit)
-            result = await client.query_arrow(query, settings={"output_format_arrow_string_as_string": 1})
+            result = await client.query_arrow(
+                query, settings={"output_format_arrow_string_as_string": 1}
+            )
         return _instants(result)
 
     async def close(self) -> None:
@@ -115,25 +133,32 @@ class ClickHouseSink:
     async def _connected(self) -> AsyncClient:
         """Give the client of the running loop, connecting if there is none."""
         loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            parts = urlsplit(self._address)
-            if parts.scheme not in ("http", "https") or parts.hostname is None:
-                raise SettingsError(f"`clickhouse.url`: expected http://host:port, got {self._address!r}; correct it")
-            secure = parts.scheme == "https"
-            with translated("connecting", self._address):
-                self._client = await clickhouse_connect.get_async_client(
-                    host=parts.hostname,
-                    port=parts.port or (8443 if secure else 8123),
-                    secure=secure,
-                    database=self._settings.database,
-                    username=self._settings.username,
-                    password=self._settings.password.get_secret_value(),
-                    connect_timeout=5,
-                    send_receive_timeout=120,
-                    autogenerate_session_id=False,
-                )
-            self._loop = loop
-        return self._client
+        if self._loop is not loop:
+            self._loop, self._client, self._connecting = loop, None, asyncio.Lock()
+        async with self._connecting:
+            if self._client is None:
+                self._client = await self._connect()
+            return self._client
+
+    async def _connect(self) -> AsyncClient:
+        parts = urlsplit(self._address)
+        if parts.scheme not in ("http", "https") or parts.hostname is None:
+            raise SettingsError(
+                f"`clickhouse.url`: expected http://host:port, got {self._address!r}; correct it"
+            )
+        secure = parts.scheme == "https"
+        with translated("connecting", self._address):
+            return await clickhouse_connect.get_async_client(
+                host=parts.hostname,
+                port=parts.port or (8443 if secure else 8123),
+                secure=secure,
+                database=self._settings.database,
+                username=self._settings.username,
+                password=self._settings.password.get_secret_value(),
+                connect_timeout=5,
+                send_receive_timeout=120,
+                autogenerate_session_id=False,
+            )
 
     async def _is_replicated(self, client: AsyncClient, name: str) -> bool:
         if name not in self._replicated:
@@ -143,18 +168,24 @@ class ClickHouseSink:
     async def _found(self, client: AsyncClient, name: str) -> FoundTable:
         where = "WHERE database = currentDatabase() AND"
         tables = await client.query(
-            "SELECT engine, engine_full, create_table_query, sorting_key, comment, ifNull(total_rows, 1) "
+            "SELECT engine, engine_full, create_table_query, sorting_key, comment, "
+            "ifNull(total_rows, 1) "
             f"FROM system.tables {where} name = {{name:String}}",
             parameters={"name": name},
         )
         if not tables.result_rows:
-            raise SinkRefusedError(f"table `{name}`: expected to exist, got none; start the stream to make it")
+            raise SinkRefusedError(
+                f"table `{name}`: expected to exist, got none; start the stream to make it"
+            )
         columns = await client.query(
             "SELECT name, type, is_in_partition_key, is_in_sorting_key "
             f"FROM system.columns {where} table = {{name:String}}",
             parameters={"name": name},
         )
-        defaults = await client.query("SELECT name, value FROM system.merge_tree_settings WHERE changed AND name LIKE '%clean%'")
+        defaults = await client.query(
+            "SELECT name, value FROM system.merge_tree_settings WHERE changed AND name LIKE "
+            "'%clean%'"
+        )
         engine, engine_full, create_query, sorting_key, comment, row_count = tables.result_rows[0]
         return FoundTable(
             engine=engine,
@@ -163,7 +194,10 @@ class ClickHouseSink:
             sorting_key=sorting_key,
             comment=comment,
             row_count=int(row_count),
-            columns={column: (kind, bool(part), bool(sort)) for column, kind, part, sort in columns.result_rows},
+            columns={
+                column: (kind, bool(part), bool(sort))
+                for column, kind, part, sort in columns.result_rows
+            },
             defaults={str(setting): str(value) for setting, value in defaults.result_rows},
         )
 
@@ -171,11 +205,17 @@ class ClickHouseSink:
 def _notes(table: SinkTable, found: FoundTable) -> list[str]:
     notes = []
     if found.replicated:
-        notes.append(f"ClickHouse table `{table.name}` is replicated: writes wait for a quorum (insert_quorum = auto)")
+        notes.append(
+            f"ClickHouse table `{table.name}` is replicated: writes wait for a quorum "
+            "(insert_quorum = auto)"
+        )
     if found.time_to_live:
         notes.append(f"ClickHouse table `{table.name}` drops rows by its TTL: {found.time_to_live}")
     if table.retention_ms is not None or table.compress_after_ms is not None:
-        notes.append(f"ClickHouse table `{table.name}`: retention and compress_after are not applied; set a TTL on the table")
+        notes.append(
+            f"ClickHouse table `{table.name}`: retention and compress_after are not applied; "
+            "set a TTL on the table"
+        )
     return notes
 
 
@@ -184,20 +224,26 @@ def _check_times(table: SinkTable, rows: pa.Table) -> None:
     for column in table.columns:
         if column.type.base not in ("timestamp", "timestamp_ms", "date"):
             continue
-        instants = rows[column.name].cast(pa.timestamp("ms", "UTC") if column.type.base == "date" else rows[column.name].type)
+        instants = rows[column.name].cast(
+            pa.timestamp("ms", "UTC") if column.type.base == "date" else rows[column.name].type
+        )
         span = pc.min_max(instants.cast(pa.int64()))
         low, high = span["min"].as_py(), span["max"].as_py()
         if low is not None and (low < _EARLIEST_MS or high > _LATEST_MS):
             raise ContractViolationError(
-                f"rows for `{table.name}`, column `{column.name}`: expected times from 1900 to 2299, "
-                f"got {low} to {high} ms since 1970; ClickHouse has no others, filter them with `where`"
+                f"rows for `{table.name}`, column `{column.name}`: expected times from 1900 to "
+                "2299, "
+                f"got {low} to {high} ms since 1970; ClickHouse has no others, filter them "
+                "with `where`"
             )
 
 
 def _select_final(table: str, kinds: dict[str, str], limit: int | None) -> str:
     """Read the view with UUIDs as text, so that they also sort as text."""
     shown = [_shown(quoted(name), kind) for name, kind in kinds.items()]
-    order = ", ".join(f"{quoted(name)} {'DESC' if down else 'ASC'}" for name, down in order_columns(list(kinds)))
+    order = ", ".join(
+        f"{quoted(name)} {'DESC' if down else 'ASC'}" for name, down in order_columns(list(kinds))
+    )
     return f"SELECT {', '.join(shown)} FROM {quoted(table + '_final')} ORDER BY {order}" + (
         f" LIMIT {int(limit)}" if limit is not None else ""
     )
@@ -206,14 +252,21 @@ def _select_final(table: str, kinds: dict[str, str], limit: int | None) -> str:
 def _shown(name: str, kind: str) -> str:
     if "UUID" not in kind:
         return name
-    text = f"arrayMap(item -> toString(item), {name})" if kind.startswith("Array(") else f"toString({name})"
+    text = (
+        f"arrayMap(item -> toString(item), {name})"
+        if kind.startswith("Array(")
+        else f"toString({name})"
+    )
     return f"{text} AS {name}"
 
 
 def _instants(result: pa.Table) -> pa.Table:
-    """Say the zone that ClickHouse's Arrow output leaves out of nullable times; all of our columns are UTC."""
+    """Say the zone that ClickHouse's Arrow output leaves out of nullable times: UTC."""
     fields = [
-        pa.field(field.name, pa.timestamp("ms", "UTC") if pa.types.is_timestamp(field.type) else field.type)
+        pa.field(
+            field.name,
+            pa.timestamp("ms", "UTC") if pa.types.is_timestamp(field.type) else field.type,
+        )
         for field in result.schema
     ]
     return result.cast(pa.schema(fields))

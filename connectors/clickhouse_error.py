@@ -24,7 +24,9 @@ _REFUSED = {
     6, 10, 16, 20, 26, 27, 36, 41, 43, 44, 46, 47, 50, 53, 57, 60, 62, 69, 70, 72, 80, 81,
     117, 131, 153, 190, 321, 349, 407, 497, 524, 636,
 }  # fmt: skip
-"""Types and values that do not fit, columns, tables and databases that are not there, missing grants."""
+"""Types and values that do not fit, columns, tables and databases that are not there, missing
+grants.
+"""
 
 _REFUSED_NAMES = ("CANNOT_PARSE", "CANNOT_CONVERT", "ILLEGAL_", "INCORRECT_")
 
@@ -55,7 +57,8 @@ def translate(error: ClickHouseError, action: str, address: str) -> SluiceError:
         return FatalError(f"{action}: expected the driver to accept it, got {brief}")
     if code in _DISK_FULL or "No space left" in text:
         return StorageFullError(
-            f"{action}: expected free space on ClickHouse's disk, got {brief}; free some, it is tried again"
+            f"{action}: expected free space on ClickHouse's disk, got {brief}; free some, it "
+            "is tried again"
         )
     if code in _ACCOUNT:
         return SettingsError(
@@ -64,11 +67,14 @@ def translate(error: ClickHouseError, action: str, address: str) -> SluiceError:
         )
     if code in _REFUSED or str(getattr(error, "name", "")).startswith(_REFUSED_NAMES):
         return SinkRefusedError(
-            f"{action}: expected ClickHouse to take it, got {brief}; correct the table or the pipeline, then resume"
+            f"{action}: expected ClickHouse to take it, got {brief}; correct the table or the "
+            "pipeline, then resume"
         )
     if code in _UNAVAILABLE:
         return ServiceUnavailableError("ClickHouse", address, brief)
-    return RetryableError(f"{action}: expected ClickHouse to finish, got {brief}; it is tried again by itself")
+    return RetryableError(
+        f"{action}: expected ClickHouse to finish, got {brief}; it is tried again by itself"
+    )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A stream's table in ClickHouse: its statements, and why an existing one cannot hold the promise."""
+"""A stream's table in ClickHouse: its statements, and why an existing one is refused."""
 
 import re
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ def expected_columns(table: SinkTable) -> dict[str, str]:
 
 
 def create_table(table: SinkTable) -> str:
-    """Write the statement that makes the table; no PARTITION BY, so a flush is never split into many parts."""
+    """Write the statement that makes the table, without PARTITION BY: a flush is one part."""
     columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in expected_columns(table).items())
     order = ", ".join(quoted(name) for name in (*table.identity, "_key"))
     return (
@@ -72,7 +72,8 @@ def create_table(table: SinkTable) -> str:
 def create_view(table: SinkTable) -> str:
     """Write the statement that makes the view that readers use.
 
-    FINAL is right without further settings: the partition key, if any, is a function of the identity, so versions of
+    FINAL is right without further settings: the partition key, if any, is a function of the
+    identity, so versions of
     one row never lie in two partitions.
     """
     columns = ", ".join(quoted(column.name) for column in table.columns)
@@ -118,7 +119,8 @@ def refusals(table: SinkTable, found: FoundTable) -> list[str]:
     """Say every reason why the table cannot hold the promise, each with how to change it."""
     if not found.engine.endswith("ReplacingMergeTree"):
         return [
-            f"engine is {found.engine or 'unknown'}, expected ReplacingMergeTree(_version, _deleted); "
+            f"engine is {found.engine or 'unknown'}, expected ReplacingMergeTree(_version, "
+            "_deleted); "
             "choose another table name or rename the table"
         ]
     return [
@@ -133,30 +135,43 @@ def _owner_refusals(table: SinkTable, found: FoundTable) -> list[str]:
     mine = marker(table.stream)
     if found.comment == mine or (not found.comment and not found.row_count):
         return []
-    held = f"comment is {found.comment!r}" if found.comment else f"it holds {found.row_count} rows and no comment"
+    held = (
+        f"comment is {found.comment!r}"
+        if found.comment
+        else f"it holds {found.row_count} rows and no comment"
+    )
     return [
         f"it belongs to somebody else: {held}, expected {mine!r}; choose another table name, or "
-        f"`ALTER TABLE {quoted(table.name)} MODIFY COMMENT {literal(mine)}` if all of its rows are this stream's"
+        f"`ALTER TABLE {quoted(table.name)} MODIFY COMMENT {literal(mine)}` if all of its rows "
+        "are this stream's"
     ]
 
 
 def _engine_refusals(table: SinkTable, found: FoundTable) -> list[str]:
     reasons = []
-    arguments = re.match(r"\w+\((.*?)\)(?= (?:PARTITION|ORDER|PRIMARY|SAMPLE|TTL|SETTINGS) |$)", found.engine_full)
+    arguments = re.match(
+        r"\w+\((.*?)\)(?= (?:PARTITION|ORDER|PRIMARY|SAMPLE|TTL|SETTINGS) |$)", found.engine_full
+    )
     last_two = [part.strip() for part in arguments.group(1).split(",")][-2:] if arguments else []
     if last_two != ["_version", "_deleted"]:
         reasons.append(
-            f"engine is {found.engine_full.split(' ORDER BY')[0]}, expected the arguments (_version, _deleted); "
+            f"engine is {found.engine_full.split(' ORDER BY')[0]}, expected the arguments "
+            "(_version, _deleted); "
             "make the table anew"
         )
     identity = [*table.identity, "_key"]
     keys = [part.strip().strip("`") for part in found.sorting_key.split(",")]
     if sorted(keys) != sorted(identity):
         reasons.append(
-            f"order key is ({found.sorting_key}), expected ({', '.join(identity)}): another key keeps several "
+            f"order key is ({found.sorting_key}), expected ({', '.join(identity)}): another "
+            "key keeps several "
             "rows for one window or merges different ones; make the table anew"
         )
-    mutable = [name for name, (_, partition, _) in found.columns.items() if partition and name not in identity]
+    mutable = [
+        name
+        for name, (_, partition, _) in found.columns.items()
+        if partition and name not in identity
+    ]
     if mutable:
         reasons.append(
             f"partition key uses {', '.join(mutable)}, which change from revision to revision; "
@@ -170,7 +185,10 @@ def _column_refusals(table: SinkTable, found: FoundTable) -> list[str]:
     for name, kind in expected_columns(table).items():
         have = found.columns.get(name)
         if have is None:
-            reasons.append(f"column `{name}` is missing; `ALTER TABLE {quoted(table.name)} ADD COLUMN {quoted(name)} {kind}`")
+            reasons.append(
+                f"column `{name}` is missing; `ALTER TABLE {quoted(table.name)} ADD COLUMN "
+                f"{quoted(name)} {kind}`"
+            )
         elif have[0] not in (kind, f"LowCardinality({kind})"):
             reasons.append(f"column `{name}` is {have[0]}, expected {kind}; make the table anew")
     return reasons
@@ -183,17 +201,31 @@ def _removal_refusals(table: SinkTable, found: FoundTable) -> list[str]:
         value = own.group(1) if own else found.defaults.get(name, harmless)
         if value not in (harmless, "false"):
             reasons.append(
-                f"setting {name} is {value}, which removes tombstones so that a late writer brings deleted rows back; "
+                f"setting {name} is {value}, which removes tombstones so that a late writer "
+                "brings deleted rows back; "
                 f"`ALTER TABLE {quoted(table.name)} MODIFY SETTING {name} = {literal(harmless)}`"
             )
-    rows_ttl = found.time_to_live
-    words = set(re.findall(r"\w+", rows_ttl)) & found.columns.keys()
-    if rows_ttl and not _MOVING.search(rows_ttl):
-        if _DELETING_MERGE.search(rows_ttl) or not words <= set(table.identity):
+    for clause in _split(found.time_to_live):
+        used = set(re.findall(r"\w+", clause)) & found.columns.keys()
+        by_identity = used <= set(table.identity) and not _DELETING_MERGE.search(clause)
+        if not by_identity and not _MOVING.search(clause):
             reasons.append(
-                f"TTL `{rows_ttl}` removes some versions of a row and not others; "
-                f"use {', '.join(table.identity)} alone and no WHERE, or `ALTER TABLE {quoted(table.name)} REMOVE TTL`"
+                f"TTL `{clause}` removes some versions of a row and not others; "
+                f"use {', '.join(table.identity)} alone and no WHERE, or "
+                f"`ALTER TABLE {quoted(table.name)} REMOVE TTL`"
             )
     if " TTL " in found.create_query.split(" ENGINE = ", 1)[0]:
         reasons.append("a column has a TTL, which empties values of the last revision; remove it")
     return reasons
+
+
+def _split(clauses: str) -> list[str]:
+    """Split at the commas that stand outside of parentheses."""
+    parts, depth = [""], 0
+    for letter in clauses:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts if part.strip()]

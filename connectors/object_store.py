@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -31,6 +32,9 @@ from common.errors import (
 from common.payloads import Ref, ref_for
 from common.settings import ObjectStoreSettings
 
+if TYPE_CHECKING:
+    from obstore.store import S3Config
+
 _NO_SPACE = re.compile(r"No space left|os error 28\b|os error 122\b|Disk quota|XMinioStorageFull")
 """Texts of a full disk (ENOSPC), a used-up quota (EDQUOT) and a full MinIO."""
 
@@ -42,8 +46,10 @@ def _first_line(error: BaseException) -> str:
 class ObstoreStore:
     """An `ObjectStore` over `file:///directory` or `s3://bucket/prefix`.
 
-    Every write is atomic: a reader sees the whole object or none, also when the writer is killed (a directory gets
-    a staged file that is renamed; S3 shows an object when its upload is complete). Keys are paths with `/` between
+    Every write is atomic: a reader sees the whole object or none, also when the writer is killed (a
+    directory gets
+    a staged file that is renamed; S3 shows an object when its upload is complete). Keys are paths
+    with `/` between
     segments; segments may hold any text but `/`, `.` and `..`.
 
     Args:
@@ -59,7 +65,7 @@ class ObstoreStore:
         self._store = _open(url, settings or ObjectStoreSettings())
 
     async def put(self, prefix: str, content: bytes, codec: str = "arrow") -> Ref:
-        """Store `content` under `<prefix>-<first 16 hex digits of its hash>.<codec>`; twice is once."""
+        """Store `content` under `<prefix>-<16 hex digits of its hash>.<codec>`; twice is once."""
         ref = ref_for(prefix, content, codec)
         with self._translated(f"storing `{ref.key}`"):
             await obstore.put_async(self._store, ref.key, content)
@@ -70,14 +76,16 @@ class ObstoreStore:
         content = await self.read(ref.key)
         if content is None:
             raise FatalError(
-                f"object `{ref.key}` in {self.url}: expected {ref.size_bytes} bytes, got no object; "
+                f"object `{ref.key}` in {self.url}: expected {ref.size_bytes} bytes, got no "
+                "object; "
                 "it was deleted while still referred to: rewind the stream or restore the store"
             )
         digest = hashlib.sha256(content).hexdigest()
         if digest != ref.sha256:
             raise FatalError(
                 f"object `{ref.key}` in {self.url}: expected sha256 {ref.sha256}, got {digest} "
-                f"({len(content)} of {ref.size_bytes} bytes); restore it from a copy or rewind the stream"
+                f"({len(content)} of {ref.size_bytes} bytes); restore it from a copy or rewind "
+                "the stream"
             )
         return content
 
@@ -100,7 +108,7 @@ class ObstoreStore:
             return None
 
     async def keys(self, prefix: str) -> list[str]:
-        """List the keys below a prefix, sorted; a prefix is whole path segments (`a/b` is not above `a/bc`)."""
+        """List the keys below a prefix, sorted; a prefix is whole path segments."""
         found: list[str] = []
         with self._translated(f"listing `{prefix}`"):
             async for batch in obstore.list(self._store, prefix=prefix.strip("/") or None):
@@ -126,14 +134,15 @@ class ObstoreStore:
 
     @contextmanager
     def _translated(self, action: str) -> Iterator[None]:
-        """Turn the driver's errors into ours; those that are answers (missing, exists) pass through."""
+        """Turn the driver's errors into ours; missing and existing are answers."""
         try:
             yield
         except (AlreadyExistsError, PreconditionError, FileNotFoundError):
             raise
         except (ValueError, InvalidPathError) as error:
             raise UsageError(
-                f"{action} in {self.url}: expected a key of path segments, got {_first_line(error)}; "
+                f"{action} in {self.url}: expected a key of path segments, got "
+                f"{_first_line(error)}; "
                 "remove empty, `.` and `..` segments"
             ) from error
         except (PermissionDeniedError, UnauthenticatedError) as error:
@@ -149,7 +158,8 @@ class ObstoreStore:
                 ) from error
             if "Filenames containing trailing" in str(error):
                 raise UsageError(
-                    f"{action} in {self.url}: expected a key that does not end in `#` and digits; rename it"
+                    f"{action} in {self.url}: expected a key that does not end in `#` and "
+                    "digits; rename it"
                 ) from error
             raise ServiceUnavailableError("object store", self.url, _first_line(error)) from error
 
@@ -167,28 +177,26 @@ def _open(url: str, settings: ObjectStoreSettings) -> LocalStore | S3Store:
             "correct `object_store.url`"
         ) from error
     raise SettingsError(
-        f"`object_store.url`: expected `file:///directory` or `s3://bucket/prefix`, got {url!r}; correct it"
+        "`object_store.url`: expected `file:///directory` or `s3://bucket/prefix`, got "
+        f"{url!r}; correct it"
     )
 
 
 def _open_s3(bucket: str, prefix: str, settings: ObjectStoreSettings) -> S3Store:
-    keys = {}
+    config: S3Config = {"region": settings.region}
     if settings.access_key is not None and settings.secret_key is not None:
-        keys = {
-            "access_key_id": settings.access_key.get_secret_value(),
-            "secret_access_key": settings.secret_key.get_secret_value(),
-        }
-    endpoint = {"endpoint": settings.endpoint} if settings.endpoint else {}
+        config["access_key_id"] = settings.access_key.get_secret_value()
+        config["secret_access_key"] = settings.secret_key.get_secret_value()
+    if settings.endpoint:
+        config["endpoint"] = settings.endpoint
     return S3Store(
         bucket,
         prefix=prefix or None,
-        region=settings.region,
+        config=config,
         client_options={
             "allow_http": (settings.endpoint or "").startswith("http:"),
             "connect_timeout": timedelta(seconds=3),
             "timeout": timedelta(seconds=60),
         },
         retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=10)},
-        **endpoint,
-        **keys,
     )

@@ -32,20 +32,25 @@ _STATEMENT_ROWS = 1_000
 """Rows of one statement; the embedded TimescaleDB takes no more."""
 
 _FLUSHES_KEPT = 256
-"""Records of older flushes are removed; without its record a repeated write is still stopped by the row versions."""
+"""Records of older flushes are removed; without its record a repeated write is still stopped by the
+row versions.
+"""
 
-_PREPARE_LOCK = 0x536C7569636531
+PREPARE_LOCK = 0x536C7569636531
 """Advisory lock under which tables are made, since `IF NOT EXISTS` races."""
 
 
 class PostgresSink:
     """A `FlushSink` over a plain table with a primary key on (identity…, _key).
 
-    One write is one transaction: it locks the stream's row, refuses an older epoch, returns when the chunk is on record,
-    keeps the higher version of every row, and records the chunk. A writer that wakes up late changes nothing.
+    One write is one transaction: it locks the stream's row, refuses an older epoch, returns when
+    the chunk is on record,
+    keeps the higher version of every row, and records the chunk. A writer that wakes up late
+    changes nothing.
 
     Args:
-        dsn: `postgresql://user:password@host:port/database`; the pool connects at the first use and again when it must.
+        dsn: `postgresql://user:password@host:port/database`; the pool connects at the first use and
+            again when it must.
     """
 
     service = "PostgreSQL"
@@ -56,15 +61,16 @@ class PostgresSink:
         self._address = f"{parts.hostname or 'localhost'}:{parts.port or 5432}"
         self._pool: asyncpg.Pool | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._connecting = asyncio.Lock()
 
     async def prepare(self, table: SinkTable) -> Preflight:
-        """Create table, view and bookkeeping where missing, and refuse a table that cannot hold the promise."""
+        """Create table, view and bookkeeping where missing; refuse a table that does not fit."""
         check_declaration(table)
         self._refuse(table, name_refusals(table))
         async with self._session(f"preparing table `{table.name}`") as connection:
             notes = await self._before(connection)
             async with connection.transaction():
-                await connection.execute("SELECT pg_advisory_xact_lock($1)", _PREPARE_LOCK)
+                await connection.execute("SELECT pg_advisory_xact_lock($1)", PREPARE_LOCK)
                 for statement in BOOKKEEPING:
                     await connection.execute(statement)
                 found = await _found(connection, table.name)
@@ -84,7 +90,10 @@ class PostgresSink:
     async def write(self, table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> None:
         """Write one frozen chunk in one transaction; nothing of a refused chunk is visible."""
         checked = conform(table, chunk, rows)
-        parts = [_parameters(table, checked.slice(start, _STATEMENT_ROWS)) for start in range(0, len(checked), _STATEMENT_ROWS)]
+        parts = [
+            _parameters(table, checked.slice(start, _STATEMENT_ROWS))
+            for start in range(0, len(checked), _STATEMENT_ROWS)
+        ]
         statement = upsert(table)
         action = f"writing flush {chunk.flush_seq} to `{table.name}`"
         async with self._session(action) as connection, connection.transaction():
@@ -96,7 +105,7 @@ class PostgresSink:
             await _record(connection, table, chunk, len(checked))
 
     async def final_rows(self, table: str, limit: int | None = None) -> pa.Table:
-        """Read `<table>_final`, newest window first, then by the other columns; UUIDs and JSON come as text."""
+        """Read `<table>_final`, newest window first, then by the rest; UUIDs and JSON are text."""
         async with self._session(f"reading `{table}_final`") as connection:
             return await read_final(connection, table, limit)
 
@@ -118,23 +127,36 @@ class PostgresSink:
         """Set up housekeeping once the table is there."""
         if table.retention_ms is None and table.compress_after_ms is None:
             return []
-        return [f"{self.service} table `{table.name}`: retention and compress_after are not applied to a plain table"]
+        return [
+            f"{self.service} table `{table.name}`: retention and compress_after are not "
+            "applied to a plain table"
+        ]
 
     def _refuse(self, table: SinkTable, reasons: list[str]) -> None:
         if reasons:
             raise SinkRefusedError(
-                f"{self.service} table `{table.name}` cannot hold stream `{table.stream}`: {'; '.join(reasons)}"
+                f"{self.service} table `{table.name}` cannot hold stream `{table.stream}`: "
+                f"{'; '.join(reasons)}"
             )
 
     @asynccontextmanager
     async def _session(self, action: str) -> AsyncIterator[asyncpg.Connection]:
-        loop = asyncio.get_running_loop()
         with translated(action, self.service, self._address):
-            if self._pool is None or self._loop is not loop:
-                self._pool = await asyncpg.create_pool(self._dsn, min_size=0, max_size=4, timeout=10, command_timeout=120)
-                self._loop = loop
-            async with self._pool.acquire(timeout=30) as connection:
+            pool = await self._connected()
+            async with pool.acquire(timeout=30) as connection:
                 yield connection
+
+    async def _connected(self) -> asyncpg.Pool:
+        """Give the pool of the running loop; it opens connections when they are asked for."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._pool, self._connecting = loop, None, asyncio.Lock()
+        async with self._connecting:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._dsn, min_size=0, max_size=4, timeout=10, command_timeout=120
+                )
+            return self._pool
 
 
 async def _found(connection: asyncpg.Connection, name: str) -> FoundTable | None:
@@ -154,35 +176,46 @@ async def _found(connection: asyncpg.Connection, name: str) -> FoundTable | None
     keys = await connection.fetch(
         "SELECT array(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = i.indrelid "
         "AND a.attnum = ANY (i.indkey::int2[])) AS names FROM pg_index i "
-        "WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL",
+        "WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND "
+        "i.indexprs IS NULL",
         relation["oid"],
     )
     triggers = await connection.fetch(
-        "SELECT tgname FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgname NOT LIKE 'ts\\_%'",
+        "SELECT tgname FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgname NOT "
+        "LIKE 'ts\\_%'",
         relation["oid"],
     )
     is_table = relation["kind"] in ("r", "p")
-    has_rows = is_table and await connection.fetchval(f"SELECT EXISTS (SELECT 1 FROM {quoted(name)})")  # noqa: S608 - quoted
+    has_rows = is_table and await connection.fetchval(
+        f"SELECT EXISTS (SELECT 1 FROM {quoted(name)})"
+    )
     return FoundTable(
         kind=relation["kind"],
         comment=relation["comment"],
         has_rows=bool(has_rows),
-        columns={row["attname"]: (row["kind"], row["attnotnull"], row["has_default"]) for row in columns},
+        columns={
+            row["attname"]: (row["kind"], row["attnotnull"], row["has_default"]) for row in columns
+        },
         unique_keys=[frozenset(row["names"]) for row in keys],
         triggers=[row["tgname"] for row in triggers],
     )
 
 
 async def _claim(connection: asyncpg.Connection, table: SinkTable) -> int:
-    """Give the stream its row and return its highest epoch; rows without a record count by their version."""
+    """Give the stream its row and return its highest epoch; without a record, the rows tell."""
     epoch = await connection.fetchval(
-        "SELECT epoch FROM sluice_stream WHERE stream = $1 AND sink_table = $2", table.stream, table.name
+        "SELECT epoch FROM sluice_stream WHERE stream = $1 AND sink_table = $2",
+        table.stream,
+        table.name,
     )
     if epoch is not None:
         return int(epoch)
-    highest = await connection.fetchval(f"SELECT coalesce(max(_version) >> 40, 0) FROM {quoted(table.name)}")  # noqa: S608 - quoted
+    highest = await connection.fetchval(
+        f"SELECT coalesce(max(_version) >> 40, 0) FROM {quoted(table.name)}"
+    )
     await connection.execute(
-        "INSERT INTO sluice_stream (stream, sink_table, epoch) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        "INSERT INTO sluice_stream (stream, sink_table, epoch) VALUES ($1, $2, $3) ON CONFLICT "
+        "DO NOTHING",
         table.stream,
         table.name,
         highest,
@@ -193,16 +226,20 @@ async def _claim(connection: asyncpg.Connection, table: SinkTable) -> int:
 async def _lock_stream(connection: asyncpg.Connection, table: SinkTable, chunk: FlushChunk) -> None:
     """Take the stream's row for this transaction, and refuse an older epoch."""
     epoch = await connection.fetchval(
-        "SELECT epoch FROM sluice_stream WHERE stream = $1 AND sink_table = $2 FOR UPDATE", table.stream, table.name
+        "SELECT epoch FROM sluice_stream WHERE stream = $1 AND sink_table = $2 FOR UPDATE",
+        table.stream,
+        table.name,
     )
     if epoch is None:
         raise SinkRefusedError(
-            f"table `{table.name}`: expected to be prepared for stream `{table.stream}`, got no record of it; "
+            f"table `{table.name}`: expected to be prepared for stream `{table.stream}`, got "
+            "no record of it; "
             "start the stream, which prepares it"
         )
     if epoch > chunk.epoch:
         raise StaleEpochError(
-            f"table `{table.name}` of stream `{table.stream}`: expected epoch {epoch} or later, got {chunk.epoch}; "
+            f"table `{table.name}` of stream `{table.stream}`: expected epoch {epoch} or "
+            f"later, got {chunk.epoch}; "
             "a newer run of the stream owns it, this one must end"
         )
     if epoch < chunk.epoch:
@@ -226,13 +263,17 @@ async def _is_recorded(connection: asyncpg.Connection, table: SinkTable, chunk: 
     )
     if recorded not in (None, chunk.sha256):
         raise FatalError(
-            f"flush {chunk.flush_seq} chunk {chunk.chunk} of `{table.name}` (epoch {chunk.epoch}): expected the rows "
-            f"already written, sha256 {recorded}, got {chunk.sha256}; two runs share one epoch, start the stream `--fresh`"
+            f"flush {chunk.flush_seq} chunk {chunk.chunk} of `{table.name}` (epoch "
+            f"{chunk.epoch}): expected the rows "
+            f"already written, sha256 {recorded}, got {chunk.sha256}; two runs share one "
+            "epoch, start the stream `--fresh`"
         )
     return recorded is not None
 
 
-async def _record(connection: asyncpg.Connection, table: SinkTable, chunk: FlushChunk, row_count: int) -> None:
+async def _record(
+    connection: asyncpg.Connection, table: SinkTable, chunk: FlushChunk, row_count: int
+) -> None:
     await connection.execute(
         "INSERT INTO sluice_flush (stream, sink_table, epoch, flush_seq, chunk, sha256, rows) "
         "VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -246,7 +287,8 @@ async def _record(connection: asyncpg.Connection, table: SinkTable, chunk: Flush
     )
     if chunk.chunk == 0:
         await connection.execute(
-            "DELETE FROM sluice_flush WHERE stream = $1 AND sink_table = $2 AND (epoch < $3 OR flush_seq < $4)",
+            "DELETE FROM sluice_flush WHERE stream = $1 AND sink_table = $2 AND (epoch < $3 OR "
+            "flush_seq < $4)",
             table.stream,
             table.name,
             chunk.epoch,
@@ -260,9 +302,13 @@ def _parameters(table: SinkTable, rows: pa.Table) -> list[list[Any]]:
     result = []
     for name in rows.schema.names:
         values = rows[name]
-        if pa.types.is_large_string(values.type) and pc.any(pc.match_substring(values, "\x00")).as_py():
+        if (
+            pa.types.is_large_string(values.type)
+            and pc.any(pc.match_substring(values, "\x00")).as_py()
+        ):
             raise ContractViolationError(
-                f"rows for `{table.name}`, column `{name}`: expected text without U+0000, got some with it; "
+                f"rows for `{table.name}`, column `{name}`: expected text without U+0000, got "
+                "some with it; "
                 "PostgreSQL cannot store that character, filter or replace it in the pipeline"
             )
         result.append(_list_texts(values) if lists.get(name) else values.to_pylist())
@@ -272,7 +318,9 @@ def _parameters(table: SinkTable, rows: pa.Table) -> list[list[Any]]:
 def _list_texts(values: pa.ChunkedArray) -> list[str | None]:
     """Write every list as JSON of texts, which keeps nulls, decimals and times exact."""
     return [
-        None if items is None else json.dumps([None if item is None else _item_text(item) for item in items])
+        None
+        if items is None
+        else json.dumps([None if item is None else _item_text(item) for item in items])
         for items in values.to_pylist()
     ]
 

@@ -20,22 +20,32 @@ _UNAVAILABLE_STATES = ("08", "57P")
 """Classes: connection exception, operator intervention (shutdown, crash, cannot connect now)."""
 
 _PASSING_CLASSES = ("40", "53", "55", "57", "58", "25", "XX")
-"""Classes: rollback, resources, object state, cancelled, system error, wrong state (read-only after failover), internal."""
+"""Classes: rollback, resources, object state, cancelled, system error, wrong state (read-only after
+failover), internal.
+"""
+
+
+def is_outage(error: asyncpg.PostgresError) -> bool:
+    """Tell whether the server is going away, coming up or full of clients."""
+    state = error.sqlstate or ""
+    return state.startswith(_UNAVAILABLE_STATES) or state == "53300"
 
 
 def translate(error: asyncpg.PostgresError, action: str, service: str, address: str) -> SluiceError:
     """Give the error of ours for one that the server sent."""
     state = error.sqlstate or ""
     brief = f"{str(error).splitlines()[0] if str(error) else type(error).__name__} ({state})"
-    if state.startswith(_UNAVAILABLE_STATES) or state == "53300":
+    if is_outage(error):
         return ServiceUnavailableError(service, address, brief)
     if state == "53100" or "No space left" in brief:
         return StorageFullError(
-            f"{action}: expected free space on the disk of {service}, got {brief}; free some, it is tried again"
+            f"{action}: expected free space on the disk of {service}, got {brief}; free some, "
+            "it is tried again"
         )
     if state.startswith("28") or state == "3D000":
         return SettingsError(
-            f"{action}: expected {service} at {address} to accept user, password and database, got {brief}; "
+            f"{action}: expected {service} at {address} to accept user, password and database, "
+            f"got {brief}; "
             "correct the dsn"
         )
     if state.startswith(("22", "23")):
@@ -44,12 +54,17 @@ def translate(error: asyncpg.PostgresError, action: str, service: str, address: 
             "filter or change them in the pipeline, then resume"
         )
     if state.startswith(_PASSING_CLASSES):
-        return RetryableError(f"{action}: expected {service} to finish, got {brief}; it is tried again by itself")
+        return RetryableError(
+            f"{action}: expected {service} to finish, got {brief}; it is tried again by itself"
+        )
     if state.startswith(("42", "0A", "3F")):
         return SinkRefusedError(
-            f"{action}: expected {service} to take it, got {brief}; correct the table or the pipeline, then resume"
+            f"{action}: expected {service} to take it, got {brief}; correct the table or the "
+            "pipeline, then resume"
         )
-    return FatalError(f"{action}: expected {service} to take it, got {brief}; see the log of {service}")
+    return FatalError(
+        f"{action}: expected {service} to take it, got {brief}; see the log of {service}"
+    )
 
 
 @contextmanager
@@ -70,7 +85,16 @@ def translated(action: str, service: str, address: str) -> Iterator[None]:
         raise translate(error, action, service, address) from error
     except (asyncpg.DataError, OverflowError) as error:
         raise ContractViolationError(
-            f"{action}: expected values that fit their column, got {error}; correct the type in the pipeline file"
+            f"{action}: expected values that fit their column, got {error}; correct the type "
+            "in the pipeline file"
         ) from error
-    except (OSError, TimeoutError, EOFError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        raise ServiceUnavailableError(service, address, str(error) or type(error).__name__) from error
+    except (
+        OSError,
+        TimeoutError,
+        EOFError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+    ) as error:
+        raise ServiceUnavailableError(
+            service, address, str(error) or type(error).__name__
+        ) from error

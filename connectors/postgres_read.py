@@ -44,7 +44,7 @@ def _expression(name: str, kind: str) -> str:
 
 
 async def read_final(connection: asyncpg.Connection, table: str, limit: int | None) -> pa.Table:
-    """Read `<table>_final`, newest window first, then by the other columns; text orders by its bytes.
+    """Read `<table>_final`, newest window first, then by the rest; text orders by its bytes.
 
     Raises:
         SinkRefusedError: There is no such view.
@@ -56,16 +56,22 @@ async def read_final(connection: asyncpg.Connection, table: str, limit: int | No
         view,
     )
     if not found:
-        raise SinkRefusedError(f"view `{table}_final`: expected to exist, got none; it is made when the stream starts")
+        raise SinkRefusedError(
+            f"view `{table}_final`: expected to exist, got none; it is made when the stream starts"
+        )
     kinds: dict[str, str] = {row["attname"]: row["kind"] for row in found}
     shown = ", ".join(_expression(name, kind) for name, kind in kinds.items())
     order = ", ".join(
-        f"{view}.{quoted(name)}" + (' COLLATE "C"' if kinds[name] in _BYTEWISE else "") + (" DESC" if down else "")
+        f"{view}.{quoted(name)}"
+        + (' COLLATE "C"' if kinds[name] in _BYTEWISE else "")
+        + (" DESC" if down else "")
         for name, down in order_columns(list(kinds))
     )
     bound = f" LIMIT {int(limit)}" if limit is not None else ""
-    records = await connection.fetch(f"SELECT {shown} FROM {view} ORDER BY {order}{bound}")  # noqa: S608 - quoted
-    columns: list[tuple[Any, ...]] = list(zip(*records, strict=True)) if records else [() for _ in kinds]
+    records = await connection.fetch(f"SELECT {shown} FROM {view} ORDER BY {order}{bound}")
+    columns: list[tuple[Any, ...]] = (
+        list(zip(*records, strict=True)) if records else [() for _ in kinds]
+    )
     return pa.table(
         {
             name: pa.array(values, _arrow_type(kind))

@@ -1,4 +1,4 @@
-"""A stream's table in PostgreSQL: its statements, and why an existing one cannot hold the promise."""
+"""A stream's table in PostgreSQL: its statements, and why an existing one is refused."""
 
 import re
 from dataclasses import dataclass
@@ -27,7 +27,8 @@ BOOKKEEPING = (
         stream text NOT NULL, sink_table text NOT NULL, epoch bigint NOT NULL,
         PRIMARY KEY (stream, sink_table))""",
     """CREATE TABLE IF NOT EXISTS sluice_flush (
-        stream text NOT NULL, sink_table text NOT NULL, epoch bigint NOT NULL, flush_seq bigint NOT NULL,
+        stream text NOT NULL, sink_table text NOT NULL, epoch bigint NOT NULL, flush_seq bigint NOT
+        NULL,
         chunk integer NOT NULL, sha256 text NOT NULL, rows bigint NOT NULL,
         written_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (stream, sink_table, epoch, flush_seq, chunk))""",
@@ -55,19 +56,28 @@ def column_type(field_type: FieldType) -> str:
 
 def expected_columns(table: SinkTable) -> dict[str, tuple[str, bool]]:
     """Map every column to (type, nullable)."""
-    visible = {column.name: (column_type(column.type), column.type.nullable) for column in table.columns}
-    return visible | {"_key": ("text", False), "_version": ("bigint", False), "_deleted": ("boolean", False)}
+    visible = {
+        column.name: (column_type(column.type), column.type.nullable) for column in table.columns
+    }
+    return visible | {
+        "_key": ("text", False),
+        "_version": ("bigint", False),
+        "_deleted": ("boolean", False),
+    }
 
 
 def create_statements(table: SinkTable) -> list[str]:
-    """Write the statements that make the table and mark it; the keys order as bytes, as in every sink."""
+    """Write the statements that make the table and mark it; keys order as bytes."""
     columns = [
-        f"{quoted(name)} {kind}" + (' COLLATE "C"' if name == "_key" else "") + ("" if nullable else " NOT NULL")
+        f"{quoted(name)} {kind}"
+        + (' COLLATE "C"' if name == "_key" else "")
+        + ("" if nullable else " NOT NULL")
         for name, (kind, nullable) in expected_columns(table).items()
     ]
     key = ", ".join(quoted(name) for name in (*table.identity, "_key"))
     return [
-        f"CREATE TABLE IF NOT EXISTS {quoted(table.name)} ({', '.join(columns)}, PRIMARY KEY ({key}))",
+        f"CREATE TABLE IF NOT EXISTS {quoted(table.name)} ({', '.join(columns)}, PRIMARY KEY "
+        f"({key}))",
         mark_statement(table),
     ]
 
@@ -87,13 +97,13 @@ def create_view(table: SinkTable) -> str:
 
 
 def upsert(table: SinkTable) -> str:
-    """Write the statement that takes one array per column and keeps the higher version of every row.
+    """Write the statement that takes one array per column and keeps the higher versions.
 
     A list travels as JSON text, because unnest would flatten an array of arrays.
     """
     expected = expected_columns(table)
     shown, arrays = [], []
-    for place, (name, (kind, _)) in enumerate(expected.items(), start=1):
+    for place, (kind, _) in enumerate(expected.values(), start=1):
         if kind.endswith("[]"):
             arrays.append(f"${place}::text[]")
             shown.append(
@@ -107,7 +117,9 @@ def upsert(table: SinkTable) -> str:
             shown.append(f"c{place}")
     names = ", ".join(quoted(name) for name in expected)
     key = [*table.identity, "_key"]
-    changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in expected if name not in key)
+    changes = ", ".join(
+        f"{quoted(name)} = excluded.{quoted(name)}" for name in expected if name not in key
+    )
     aliases = ", ".join(f"c{place}" for place in range(1, len(expected) + 1))
     return (
         f"INSERT INTO {quoted(table.name)} AS kept ({names}) SELECT {', '.join(shown)} "
@@ -152,9 +164,12 @@ def refusals(table: SinkTable, found: FoundTable) -> list[str]:
     reasons = []
     mine = marker(table.stream)
     if found.comment != mine and (found.comment or found.has_rows):
-        held = f"comment is {found.comment!r}" if found.comment else "it holds rows and has no comment"
+        held = (
+            f"comment is {found.comment!r}" if found.comment else "it holds rows and has no comment"
+        )
         reasons.append(
-            f"it belongs to somebody else: {held}, expected {mine!r}; choose another table name, or "
+            f"it belongs to somebody else: {held}, expected {mine!r}; choose another table "
+            "name, or "
             f"`{mark_statement(table)}` if all of its rows are this stream's"
         )
     key = frozenset((*table.identity, "_key"))
@@ -165,7 +180,10 @@ def refusals(table: SinkTable, found: FoundTable) -> list[str]:
             f"({', '.join(quoted(name) for name in (*table.identity, '_key'))})`"
         )
     extra_keys = [sorted(other) for other in found.unique_keys if not other >= key]
-    reasons += [f"unique index on ({', '.join(other)}) refuses rows of other windows; drop it" for other in extra_keys]
+    reasons += [
+        f"unique index on ({', '.join(other)}) refuses rows of other windows; drop it"
+        for other in extra_keys
+    ]
     reasons += [f"trigger `{name}` may change or drop rows; drop it" for name in found.triggers]
     return reasons + _column_refusals(table, found)
 
@@ -176,7 +194,10 @@ def _column_refusals(table: SinkTable, found: FoundTable) -> list[str]:
     for name, (kind, nullable) in expected.items():
         have = found.columns.get(name)
         if have is None:
-            reasons.append(f"column `{name}` is missing; `ALTER TABLE {quoted(table.name)} ADD COLUMN {quoted(name)} {kind}`")
+            reasons.append(
+                f"column `{name}` is missing; `ALTER TABLE {quoted(table.name)} ADD COLUMN "
+                f"{quoted(name)} {kind}`"
+            )
             continue
         if not _holds(have[0], kind):
             reasons.append(f"column `{name}` is {have[0]}, expected {kind}; make the table anew")
@@ -187,7 +208,10 @@ def _column_refusals(table: SinkTable, found: FoundTable) -> list[str]:
             )
     for name, (_, not_null, has_default) in found.columns.items():
         if name not in expected and not_null and not has_default:
-            reasons.append(f"column `{name}` is NOT NULL without a default and not of this stream; give it a default")
+            reasons.append(
+                f"column `{name}` is NOT NULL without a default and not of this stream; give "
+                "it a default"
+            )
     return reasons
 
 

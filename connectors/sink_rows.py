@@ -32,7 +32,8 @@ def arrow_type(field_type: FieldType) -> pa.DataType:
     if field_type.base == "list":
         if field_type.element is None or field_type.element.base == "list":
             raise SinkRefusedError(
-                f"column type `{field_type}`: expected a list of plain values, got another; flatten it"
+                f"column type `{field_type}`: expected a list of plain values, got another; "
+                "flatten it"
             )
         return pa.list_(arrow_type(field_type.element))
     return _ARROW[field_type.base]
@@ -44,7 +45,7 @@ def marker(stream: str) -> str:
 
 
 def order_columns(names: list[str]) -> list[tuple[str, bool]]:
-    """Order a final view: (column, descending), newest window first, then every other column as it comes."""
+    """Order a final view: (column, descending), newest window first, then the rest."""
     newest = [("window_start", True)] if "window_start" in names else []
     return newest + [(name, False) for name in names if name != "window_start"]
 
@@ -57,28 +58,41 @@ def check_declaration(table: SinkTable) -> None:
     """
     names = [column.name for column in table.columns]
     nullable = {column.name for column in table.columns if column.type.nullable}
-    reasons = [f"column `{name}` is declared twice" for name in {n for n in names if names.count(n) > 1}]
-    reasons += [f"column `{name}` is reserved; rename it" for name in names if name in SYSTEM_COLUMNS]
+    reasons = [
+        f"column `{name}` is declared twice" for name in {n for n in names if names.count(n) > 1}
+    ]
+    reasons += [
+        f"column `{name}` is reserved; rename it" for name in names if name in SYSTEM_COLUMNS
+    ]
     reasons += [f"identity `{name}` is no column" for name in table.identity if name not in names]
-    reasons += [f"identity `{name}` may not be nullable" for name in table.identity if name in nullable]
+    reasons += [
+        f"identity `{name}` may not be nullable" for name in table.identity if name in nullable
+    ]
     if reasons:
-        raise SinkRefusedError(f"table `{table.name}` of stream `{table.stream}`: {'; '.join(reasons)}")
+        raise SinkRefusedError(
+            f"table `{table.name}` of stream `{table.stream}`: {'; '.join(reasons)}"
+        )
 
 
 def conform(table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> pa.Table:
     """Bring rows into the exact Arrow types of the table, in its column order, system columns last.
 
-    Only lossless changes of representation are made (text kinds, integer widths, decimal digits, dictionary).
+    Only lossless changes of representation are made (text kinds, integer widths, decimal digits,
+    dictionary).
 
     Returns:
-        A table of one contiguous chunk: the columns, then `_key`, `_version` int64, `_deleted` bool.
+        A table of one contiguous chunk: the columns, then `_key`, `_version` int64, `_deleted`
+        bool.
 
     Raises:
-        ContractViolationError: A column is missing, unknown, of another type or null where it may not be, a row has
+        ContractViolationError: A column is missing, unknown, of another type or null where it may
+        not be, a row has
             another version than the chunk, or an identity occurs twice.
     """
     where = f"rows for `{table.name}` of flush {chunk.flush_seq}"
-    expected = {column.name: (arrow_type(column.type), column.type.nullable) for column in table.columns}
+    expected = {
+        column.name: (arrow_type(column.type), column.type.nullable) for column in table.columns
+    }
     expected |= {
         "_key": (pa.large_string(), False),
         "_version": (pa.int64(), False),
@@ -100,7 +114,8 @@ def conform(table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> pa.Table:
     distinct = result.group_by(identity).aggregate([]).num_rows
     if distinct != result.num_rows:
         raise ContractViolationError(
-            f"{where}: expected each ({', '.join(identity)}) once, got {result.num_rows - distinct} repetitions; "
+            f"{where}: expected each ({', '.join(identity)}) once, got "
+            f"{result.num_rows - distinct} repetitions; "
             "a flush holds one revision of a row"
         )
     return result
@@ -110,12 +125,15 @@ def _check_versions(where: str, chunk: FlushChunk, rows: pa.Table) -> None:
     others = rows.num_rows - (pc.sum(pc.equal(rows["_version"], chunk.version)).as_py() or 0)
     if others:
         raise ContractViolationError(
-            f"{where}: expected every `_version` to be {chunk.version} (epoch {chunk.epoch}), got {others} others"
+            f"{where}: expected every `_version` to be {chunk.version} (epoch {chunk.epoch}), "
+            f"got {others} others"
         )
 
 
 _SAME_FAMILY: tuple[Callable[[pa.DataType], bool], ...] = (
-    lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind),
+    lambda kind: (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    ),
     pa.types.is_integer,
     pa.types.is_floating,
     pa.types.is_boolean,
@@ -136,10 +154,13 @@ def _related(left: pa.DataType, right: pa.DataType) -> bool:
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    members = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(member(kind) for member in members)
 
 
-def _cast(where: str, values: pa.ChunkedArray, kind: pa.DataType, *, nullable: bool) -> pa.ChunkedArray:
+def _cast(
+    where: str, values: pa.ChunkedArray, kind: pa.DataType, *, nullable: bool
+) -> pa.ChunkedArray:
     if not _related(values.type, kind):
         raise ContractViolationError(
             f"{where}: expected {kind}, got {values.type}; correct the type in the pipeline file"

@@ -10,7 +10,9 @@ from connectors.timescale import TimescaleSink
 
 def _dsn(section: str, settings: PostgresSettings) -> str:
     if settings.dsn is None:
-        raise SettingsError(f"`{section}.dsn`: expected an address, got none; run `sluice up` or set it")
+        raise SettingsError(
+            f"`{section}.dsn`: expected an address, got none; run `sluice up` or set it"
+        )
     return settings.dsn.get_secret_value()
 
 
@@ -27,4 +29,6 @@ def open_sink(kind: str, settings: Settings) -> FlushSink:
         return TimescaleSink(_dsn("timescaledb", settings.timescaledb))
     if kind == "postgres":
         return PostgresSink(_dsn("postgres", settings.postgres))
-    raise UnknownNameError(f"sink `{kind}`: expected one of clickhouse, timescaledb, postgres; correct `sinks`")
+    raise UnknownNameError(
+        f"sink `{kind}`: expected one of clickhouse, timescaledb, postgres; correct `sinks`"
+    )

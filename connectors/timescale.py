@@ -3,15 +3,26 @@
 import asyncpg
 
 from activities.ports import SinkTable
-from connectors.postgres import PostgresSink
+from connectors.postgres import PREPARE_LOCK, PostgresSink
+from connectors.postgres_error import is_outage
 from connectors.postgres_table import literal, quoted
+
+_NO_EXTENSION = (
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.FeatureNotSupportedError,
+    asyncpg.UndefinedFileError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+)
+"""What a server says that will not load the extension; anything else may pass and must not settle
+the table's kind.
+"""
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 
 
 def chunk_interval_ms(table: SinkTable) -> int:
-    """Choose the time span of a chunk: a twelfth of the retention, at most the compression age, from 1 hour to 7 days."""
+    """Choose the time span of a chunk: a twelfth of the retention, 1 hour to 7 days."""
     wanted = [7 * _DAY_MS]
     if table.retention_ms is not None:
         wanted.append(table.retention_ms // 12)
@@ -23,25 +34,34 @@ def chunk_interval_ms(table: SinkTable) -> int:
 class TimescaleSink(PostgresSink):
     """A `FlushSink` over a hypertable on the first time column of the identity.
 
-    Where the extension is missing, or the identity has no time, a plain table stands in; `Preflight.notes` says so.
+    Where the extension is missing, or the identity has no time, a plain table stands in;
+    `Preflight.notes` says so.
     """
 
     service = "TimescaleDB"
 
     async def _before(self, connection: asyncpg.Connection) -> list[str]:
         """Load the extension; PostgreSQL without it goes on as plain PostgreSQL."""
-        if not await connection.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'"):
-            return ["TimescaleDB extension is not there: a plain PostgreSQL table stands in for the hypertable"]
-        if await _functions(connection) is not None:
-            return []
-        path = await connection.fetchval("SELECT current_setting('search_path')")
+        if not await connection.fetchval(
+            "SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'"
+        ):
+            return [
+                "TimescaleDB extension is not there: a plain PostgreSQL table stands in for "
+                "the hypertable"
+            ]
         try:
-            await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
-        except asyncpg.PostgresError as error:
-            return [f"TimescaleDB extension cannot be loaded ({error}): a plain PostgreSQL table stands in"]
-        finally:
-            # The script of the embedded build leaves its own search path behind.
-            await connection.execute("SELECT set_config('search_path', $1, false)", path)
+            async with connection.transaction():
+                await connection.execute("SELECT pg_advisory_xact_lock($1)", PREPARE_LOCK)
+                if await _functions(connection) is None:
+                    # The script of the embedded build leaves its own search path behind.
+                    path = await connection.fetchval("SELECT current_setting('search_path')")
+                    await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+                    await connection.execute("SELECT set_config('search_path', $1, false)", path)
+        except _NO_EXTENSION as error:
+            return [
+                f"TimescaleDB extension cannot be loaded ({error}): a plain PostgreSQL table "
+                "stands in"
+            ]
         return []
 
     async def _shape(self, connection: asyncpg.Connection, table: SinkTable) -> list[str]:
@@ -51,15 +71,18 @@ class TimescaleSink(PostgresSink):
         if schema is None:
             return []
         if time is None:
-            return [f"TimescaleDB table `{table.name}` has no time in its identity: it is a plain table"]
+            return [
+                f"TimescaleDB table `{table.name}` has no time in its identity: it is a plain table"
+            ]
         await connection.execute(
-            f"SELECT {schema}.create_hypertable({literal(quoted(table.name))}::regclass, {schema}.by_range({literal(time)}, "
+            f"SELECT {schema}.create_hypertable({literal(quoted(table.name))}::regclass, "
+            f"{schema}.by_range({literal(time)}, "
             f"INTERVAL '{chunk_interval_ms(table)} milliseconds'), create_default_indexes => false)"
         )
         return []
 
     async def _after(self, connection: asyncpg.Connection, table: SinkTable) -> list[str]:
-        """Set retention and compression; a policy that the server refuses is a note, not a failure."""
+        """Set retention and compression; a policy that the server refuses is a note."""
         time = _time_column(table)
         schema = await _functions(connection)
         if time is None or schema is None or not await _is_hypertable(connection, table.name):
@@ -72,7 +95,8 @@ class TimescaleSink(PostgresSink):
                 f"retention of `{table.name}`",
                 [
                     f"SELECT {schema}.remove_retention_policy({relation}, if_exists => true)",
-                    f"SELECT {schema}.add_retention_policy({relation}, INTERVAL '{table.retention_ms} milliseconds')",
+                    f"SELECT {schema}.add_retention_policy({relation}, INTERVAL "
+                    f"'{table.retention_ms} milliseconds')",
                 ],
             )
         if table.compress_after_ms is not None:
@@ -80,33 +104,40 @@ class TimescaleSink(PostgresSink):
                 connection,
                 f"compression of `{table.name}`",
                 [
-                    f"ALTER TABLE {quoted(table.name)} SET (timescaledb.compress, timescaledb.compress_segmentby = '_key', "
+                    f"ALTER TABLE {quoted(table.name)} SET (timescaledb.compress, "
+                    "timescaledb.compress_segmentby = '_key', "
                     f"timescaledb.compress_orderby = {literal(quoted(time) + ' DESC')})",
                     f"SELECT {schema}.remove_compression_policy({relation}, if_exists => true)",
-                    f"SELECT {schema}.add_compression_policy({relation}, INTERVAL '{table.compress_after_ms} milliseconds')",
+                    f"SELECT {schema}.add_compression_policy({relation}, INTERVAL "
+                    f"'{table.compress_after_ms} milliseconds')",
                 ],
             )
         return notes
 
 
 def _time_column(table: SinkTable) -> str | None:
-    times = [column.name for column in table.columns if column.type.base in ("timestamp", "timestamp_ms")]
+    times = [
+        column.name for column in table.columns if column.type.base in ("timestamp", "timestamp_ms")
+    ]
     return next((name for name in table.identity if name in times), None)
 
 
 async def _functions(connection: asyncpg.Connection) -> str | None:
-    """Name the schema of the extension's functions, quoted; None where the extension is not loaded."""
-    return await connection.fetchval(
-        "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+    """Name the schema of the extension's functions; None where it is not loaded."""
+    schema: str | None = await connection.fetchval(
+        "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = "
+        "e.extnamespace "
         "WHERE e.extname = 'timescaledb'"
     )
+    return schema
 
 
 async def _is_hypertable(connection: asyncpg.Connection, name: str) -> bool:
     return bool(
         await connection.fetchval(
             "SELECT count(*) FROM timescaledb_information.hypertables h "
-            "JOIN pg_class c ON c.oid = to_regclass($1) JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "JOIN pg_class c ON c.oid = to_regclass($1) JOIN pg_namespace n ON n.oid = "
+            "c.relnamespace "
             "WHERE h.hypertable_name = c.relname AND h.hypertable_schema = n.nspname",
             quoted(name),
         )
@@ -120,5 +151,7 @@ async def _attempt(connection: asyncpg.Connection, what: str, statements: list[s
             for statement in statements:
                 await connection.execute(statement)
     except asyncpg.PostgresError as error:
+        if is_outage(error):
+            raise
         return [f"TimescaleDB: {what} is not set up: {str(error).splitlines()[0]}"]
     return []

@@ -1,4 +1,4 @@
-"""Servers that the sinks are tested against, started once a session on free ports, stopped by pid."""
+"""Servers that the sinks are tested against, once a session, on free ports."""
 
 import asyncio
 import importlib.util
@@ -23,6 +23,7 @@ from connectors.postgres import PostgresSink
 from connectors.timescale import TimescaleSink
 from devstack.postgres import postgres_account, postgres_service, settle_home
 from devstack.postgres import postgres_dsn as postgres_dsn_of
+from devstack.service import Service
 from tests.conformance.sink_case import SinkCase
 
 _START_LIMIT_S = 50
@@ -44,7 +45,9 @@ def _wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes],
     deadline = time.monotonic() + _START_LIMIT_S
     while not condition():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"server did not start (exit code {process.poll()}): {log.read_text()[-2000:]}")
+            raise RuntimeError(
+                f"server did not start (exit code {process.poll()}): {log.read_text()[-2000:]}"
+            )
         time.sleep(0.05)
 
 
@@ -70,7 +73,17 @@ def _run_module(module: str, server_dir: Path) -> Iterator[int]:
     port, log = _free_port(), server_dir / f"{module}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, "--host", "127.0.0.1", "--port", str(port), "--data", str(server_dir / module)],
+            [
+                sys.executable,
+                "-m",
+                module,
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                "--data",
+                str(server_dir / module),
+            ],
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -98,17 +111,24 @@ def timescale_dsn(server_dir: Path) -> Iterator[str]:
         yield f"postgresql://postgres:postgres@127.0.0.1:{port}/postgres"
 
 
+async def _prepare(service: Service) -> None:
+    assert service.prepare is not None
+    await service.prepare(lambda _: None)
+
+
+async def _after_start(service: Service) -> None:
+    assert service.after_start is not None
+    await service.after_start()
+
+
 @pytest.fixture(scope="session")
 def postgres_server(server_dir: Path) -> Iterator[str]:
     port, log = _free_port(), server_dir / "postgres.log"
     service = postgres_service(
         settle_home(server_dir, None, postgres_account()), port=port, password="test"
     )
-    asyncio.run(service.prepare(lambda _: None))
+    asyncio.run(_prepare(service))
     account = service.account
-    identity = (
-        {"user": account.uid, "group": account.gid, "extra_groups": []} if account is not None else {}
-    )
     with log.open("wb") as output:
         process = subprocess.Popen(
             service.command(),
@@ -116,11 +136,13 @@ def postgres_server(server_dir: Path) -> Iterator[str]:
             stderr=subprocess.STDOUT,
             env=service.environment,
             cwd=service.working_dir,
-            **identity,
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
         )
     try:
         _wait_until(lambda: "ready to accept connections" in log.read_text(), process, log)
-        asyncio.run(service.after_start())
+        asyncio.run(_after_start(service))
         yield postgres_dsn_of(port, "test")
     finally:
         _stop(process)
@@ -133,7 +155,9 @@ def postgres_dsn(postgres_server: str) -> str:
 
 @pytest.fixture(params=["clickhouse", "postgres", "timescaledb"])
 def server(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Kind and address of one server; a fixture without a loop, since starting PostgreSQL needs its own."""
+    """Kind and address of one server; a fixture without a loop, since starting PostgreSQL needs its
+    own.
+    """
     if request.param == "clickhouse":
         settings: ClickHouseSettings = request.getfixturevalue("clickhouse_settings")
         return request.param, settings.url or ""

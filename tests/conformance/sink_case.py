@@ -19,7 +19,9 @@ TEXT = FieldType("string")
 TIME = FieldType("timestamp")
 
 
-def table_of(name: str, *, stream: str = "sales", extra: Mapping[str, FieldType] | None = None) -> SinkTable:
+def table_of(
+    name: str, *, stream: str = "sales", extra: Mapping[str, FieldType] | None = None
+) -> SinkTable:
     """Declare a windowed table: category and sales, or `extra` instead."""
     shown = extra or {
         "category": FieldType("string", nullable=True),
@@ -27,11 +29,19 @@ def table_of(name: str, *, stream: str = "sales", extra: Mapping[str, FieldType]
         "best": FieldType("float64", nullable=True),
     }
     columns = {"window_start": TIME, "window_end": TIME, **shown}
-    return SinkTable(stream, name, tuple(SinkColumn(column, kind) for column, kind in columns.items()))
+    return SinkTable(
+        stream, name, tuple(SinkColumn(column, kind) for column, kind in columns.items())
+    )
 
 
 def chunk_of(
-    table: SinkTable, flush_seq: int, *, epoch: int = 1, chunk: int = 0, count: int = 1, content: str = ""
+    table: SinkTable,
+    flush_seq: int,
+    *,
+    epoch: int = 1,
+    chunk: int = 0,
+    count: int = 1,
+    content: str = "",
 ) -> FlushChunk:
     """Name a write; `content` stands for the frozen rows."""
     digest = hashlib.sha256(f"{epoch}/{flush_seq}/{content}".encode()).hexdigest()

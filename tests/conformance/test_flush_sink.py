@@ -52,7 +52,9 @@ async def test_a_revision_replaces(case: SinkCase, name: str) -> None:
     assert await case.final(table) == [(2, "a", 7), (1, "a", 9)]
 
 
-async def test_a_tombstone_hides_and_a_later_revision_shows_again(case: SinkCase, name: str) -> None:
+async def test_a_tombstone_hides_and_a_later_revision_shows_again(
+    case: SinkCase, name: str
+) -> None:
     table = table_of(name)
     await case.prepare(table)
     await case.write(table, chunk_of(table, 1), row(1, "a", 5))
@@ -70,7 +72,9 @@ async def test_a_zombie_of_an_older_flush_changes_nothing(case: SinkCase, name: 
     assert await case.final(table) == [(1, "a", 9)]
 
 
-async def test_a_zombie_after_its_record_was_pruned_changes_nothing(case: SinkCase, name: str) -> None:
+async def test_a_zombie_after_its_record_was_pruned_changes_nothing(
+    case: SinkCase, name: str
+) -> None:
     table = table_of(name)
     await case.prepare(table)
     await case.write(table, chunk_of(table, 1), row(1, "a", 5))
@@ -92,7 +96,9 @@ async def test_an_older_epoch_changes_nothing(case: SinkCase, name: str) -> None
     assert await case.final(table) == [(1, "a", 9)]
 
 
-async def test_other_rows_under_a_used_name_are_fatal_or_harmless(case: SinkCase, name: str) -> None:
+async def test_other_rows_under_a_used_name_are_fatal_or_harmless(
+    case: SinkCase, name: str
+) -> None:
     table = table_of(name)
     await case.prepare(table)
     await case.write(table, chunk_of(table, 1, content="x"), row(1, "a", 9))
@@ -103,7 +109,9 @@ async def test_other_rows_under_a_used_name_are_fatal_or_harmless(case: SinkCase
     assert await case.final(table) == [(1, "a", 9)]
 
 
-async def test_a_bad_row_is_fatal_and_leaves_nothing_of_its_chunk(case: SinkCase, name: str) -> None:
+async def test_a_bad_row_is_fatal_and_leaves_nothing_of_its_chunk(
+    case: SinkCase, name: str
+) -> None:
     table = table_of(name)
     await case.prepare(table)
     chunk = chunk_of(table, 1)
@@ -123,8 +131,17 @@ async def test_a_bad_row_is_fatal_and_leaves_nothing_of_its_chunk(case: SinkCase
     assert await case.final(table) == [(2, "a", 6), (1, "a", 5)]
 
 
-async def test_a_row_that_only_the_server_refuses_leaves_nothing_of_its_chunk(case: SinkCase, name: str) -> None:
-    table = table_of(name, extra={"who": FieldType("uuid"), "category": FieldType("string"), "sales": FieldType("int64")})
+async def test_a_row_that_only_the_server_refuses_leaves_nothing_of_its_chunk(
+    case: SinkCase, name: str
+) -> None:
+    table = table_of(
+        name,
+        extra={
+            "who": FieldType("uuid"),
+            "category": FieldType("string"),
+            "sales": FieldType("int64"),
+        },
+    )
     await case.prepare(table)
     right = {"who": "00000000-0000-4000-8000-000000000001"}
     wrong = {"who": "not a uuid"}
@@ -156,7 +173,9 @@ async def test_rows_come_newest_first_and_no_more_than_asked(case: SinkCase, nam
     table = table_of(name)
     await case.prepare(table)
     names = ["Z", "a", "ä", "B", None, "😀"]
-    await case.write(table, chunk_of(table, 1), *(row(minute, key, 1) for minute in (1, -3, 2) for key in names))
+    await case.write(
+        table, chunk_of(table, 1), *(row(minute, key, 1) for minute in (1, -3, 2) for key in names)
+    )
     rows = [(minute, key, 1) for minute in (2, 1, -3) for key in ("B", "Z", "a", "ä", "😀", None)]
     assert await case.final(table) == rows
     assert (await case.sink.final_rows(name, 7)).num_rows == 7
@@ -181,14 +200,25 @@ async def test_a_table_of_another_stream_is_refused(case: SinkCase, name: str) -
 async def test_a_foreign_table_is_refused_with_every_reason(case: SinkCase, name: str) -> None:
     if case.kind == "clickhouse":
         await case.execute(
-            f"CREATE TABLE {name} (window_start DateTime, category Nullable(String), _key String, _version UInt64, "
-            "_deleted UInt8) ENGINE = ReplacingMergeTree(_version) PARTITION BY category ORDER BY _key "
-            "TTL window_start + INTERVAL 1 DAY DELETE WHERE _deleted = 1 SETTINGS allow_nullable_key = 1"
+            f"CREATE TABLE {name} (window_start DateTime, category Nullable(String), _key "
+            "String, _version UInt64, "
+            "_deleted UInt8) ENGINE = ReplacingMergeTree(_version) PARTITION BY category ORDER "
+            "BY _key "
+            "TTL window_start + INTERVAL 1 DAY DELETE WHERE _deleted = 1 SETTINGS "
+            "allow_nullable_key = 1"
         )
-        reasons = ["arguments", "order key", "partition key", "`sales` is missing", "`window_start` is", "TTL"]
+        reasons = [
+            "arguments",
+            "order key",
+            "partition key",
+            "`sales` is missing",
+            "`window_start` is",
+            "TTL",
+        ]
     else:
         await case.execute(
-            f"CREATE TABLE {name} (window_start timestamp NOT NULL, category text NOT NULL, owner text NOT NULL, "
+            f"CREATE TABLE {name} (window_start timestamp NOT NULL, category text NOT NULL, "
+            "owner text NOT NULL, "
             "_key text UNIQUE, _version bigint, _deleted boolean)"
         )
         await case.execute(f"INSERT INTO {name} VALUES (now(), 'x', 'x', 'x', 1, false)")
@@ -209,9 +239,12 @@ async def test_a_view_in_place_of_the_table_is_refused(case: SinkCase, name: str
 
 async def test_a_fitting_empty_table_of_the_user_is_taken(case: SinkCase, name: str) -> None:
     columns = {
-        "clickhouse": "window_start DateTime64(3, 'UTC'), window_end DateTime64(3, 'UTC'), category Nullable(String), "
-        "sales Int64, best Nullable(Float64), _key String, _version UInt64, _deleted UInt8, note String DEFAULT ''",
-        "postgres": "window_start timestamptz, window_end timestamptz, category varchar, sales bigint, "
+        "clickhouse": "window_start DateTime64(3, 'UTC'), window_end DateTime64(3, 'UTC'), "
+        "category Nullable(String), "
+        "sales Int64, best Nullable(Float64), _key String, _version UInt64, _deleted UInt8, "
+        "note String DEFAULT ''",
+        "postgres": "window_start timestamptz, window_end timestamptz, category varchar, sales "
+        "bigint, "
         "best double precision, _key text, _version bigint, _deleted boolean, note text, "
         "PRIMARY KEY (_key, window_start)",
     }["clickhouse" if case.kind == "clickhouse" else "postgres"]
@@ -251,19 +284,34 @@ _FULL: dict[str, tuple[FieldType, list[Any]]] = {
     "ratio": (FieldType("float64"), [1e308, -5e-324]),
     "odd": (FieldType("float64"), [float("inf"), 0.1]),
     "flag": (FieldType("bool", nullable=True), [None, False]),
-    "wide": (FieldType("decimal", 38, 6), [Decimal("9" * 32 + "." + "9" * 6), Decimal("-0.000001")]),
+    "wide": (
+        FieldType("decimal", 38, 6),
+        [Decimal("9" * 32 + "." + "9" * 6), Decimal("-0.000001")],
+    ),
     "price": (FieldType("decimal", 12, 2, nullable=True), [Decimal("-1.50"), None]),
-    "instant": (FieldType("timestamp"), [_INSTANT, dt.datetime(2261, 1, 1, 0, 0, 0, 1_000, tzinfo=dt.UTC)]),
-    "millis": (FieldType("timestamp_ms", nullable=True), [None, dt.datetime(1901, 1, 1, tzinfo=dt.UTC)]),
+    "instant": (
+        FieldType("timestamp"),
+        [_INSTANT, dt.datetime(2261, 1, 1, 0, 0, 0, 1_000, tzinfo=dt.UTC)],
+    ),
+    "millis": (
+        FieldType("timestamp_ms", nullable=True),
+        [None, dt.datetime(1901, 1, 1, tzinfo=dt.UTC)],
+    ),
     "day": (FieldType("date"), [dt.date(1950, 2, 3), dt.date(2100, 12, 31)]),
     "who": (FieldType("uuid", nullable=True), ["0f8fad5b-d9cb-469f-a165-70867728950e", None]),
     "document": (FieldType("json"), ["[1, 2]", '"x"']),
-    "texts": (FieldType("list", element=FieldType("string", nullable=True)), [["a,\"b\" {", None, ""], []]),
+    "texts": (
+        FieldType("list", element=FieldType("string", nullable=True)),
+        [['a,"b" {', None, ""], []],
+    ),
     "numbers": (FieldType("list", element=FieldType("int64")), [[2**63 - 1, -1], []]),
     "prices": (FieldType("list", element=FieldType("decimal", 20, 2)), [[Decimal("1.10")], []]),
     "flags": (FieldType("list", element=FieldType("bool")), [[True, False], []]),
     "times": (FieldType("list", element=FieldType("timestamp")), [[_INSTANT], []]),
-    "people": (FieldType("list", element=FieldType("uuid")), [["0f8fad5b-d9cb-469f-a165-70867728950e"], []]),
+    "people": (
+        FieldType("list", element=FieldType("uuid")),
+        [["0f8fad5b-d9cb-469f-a165-70867728950e"], []],
+    ),
 }
 
 
@@ -289,13 +337,17 @@ async def test_every_column_type_comes_back_exactly(case: SinkCase, name: str) -
 async def test_both_arrow_text_kinds_and_dictionaries_are_taken(case: SinkCase, name: str) -> None:
     table = table_of(name)
     await case.prepare(table)
-    for flush_seq, kind in enumerate([pa.string_view(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], 1):
+    for flush_seq, kind in enumerate(
+        [pa.string_view(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], 1
+    ):
         chunk = chunk_of(table, flush_seq)
         rows = rows_of(table, chunk, [row(1, "a", flush_seq), row(1, None, flush_seq)])
         for column in ("category", "_key"):
             place = rows.schema.get_field_index(column)
             texts = pa.array(rows[column].to_pylist(), pa.string())
-            changed = texts.dictionary_encode() if pa.types.is_dictionary(kind) else texts.cast(kind)
+            changed = (
+                texts.dictionary_encode() if pa.types.is_dictionary(kind) else texts.cast(kind)
+            )
             rows = rows.set_column(place, column, changed)
         await case.sink.write(table, chunk, rows)
         assert await case.final(table) == [(1, "a", flush_seq), (1, None, flush_seq)]

@@ -33,11 +33,17 @@ class _Model:
                 self.kept[key] = (version, sales)
 
     def final(self) -> list[tuple[int, str | None, int]]:
-        rows = [(minute, category, sales) for (minute, category), (_, sales) in self.kept.items() if sales is not None]
+        rows = [
+            (minute, category, sales)
+            for (minute, category), (_, sales) in self.kept.items()
+            if sales is not None
+        ]
         return sorted(rows, key=lambda item: (-item[0], item[1] is None, item[1] or ""))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(epochs=_EPOCHS)
 async def test_the_final_view_equals_a_dictionary_of_the_highest_versions(
     case: SinkCase, name: str, epochs: list[tuple[list[_Flush], list[tuple[int, int]]]]
@@ -60,11 +66,16 @@ async def test_the_final_view_equals_a_dictionary_of_the_highest_versions(
     assert await case.final(table) == model.final()
 
 
-async def _write(case: SinkCase, name: str, epoch: int, flush_seq: int, place: int, rows: _Flush) -> None:
+async def _write(
+    case: SinkCase, name: str, epoch: int, flush_seq: int, place: int, rows: _Flush
+) -> None:
     """Write a chunk; a sink may refuse an older epoch, which changes nothing either."""
     table = table_of(name)
     chunk = chunk_of(table, flush_seq, epoch=epoch, chunk=place, count=2)
-    laid = [row(minute, category, sales or 0, deleted=sales is None) for (minute, category), sales in rows.items()]
+    laid = [
+        row(minute, category, sales or 0, deleted=sales is None)
+        for (minute, category), sales in rows.items()
+    ]
     try:
         await case.write(table, chunk, *laid)
     except StaleEpochError:

@@ -1,4 +1,4 @@
-"""Sinks across the loss of their server; PostgreSQL's own facilities break connections on purpose."""
+"""Sinks across the loss of their server, and of several writers at once."""
 
 import asyncio
 
@@ -44,20 +44,24 @@ async def test_a_write_whose_connection_dies_leaves_nothing_and_its_retry_comple
     chunk = chunk_of(table, 1)
     rows = rows_of(table, chunk, [row(1, "a", 5)])
     other = await asyncpg.connect(postgres_server)
+    # A transaction sees one snapshot of pg_stat_activity, so the look-out needs its own connection.
+    lookout = await asyncpg.connect(postgres_server)
     try:
         async with other.transaction():
             await other.execute(
                 "SELECT 1 FROM sluice_stream WHERE sink_table = $1 FOR UPDATE", name
             )
             write = asyncio.create_task(sink.write(table, chunk, rows))
-            while not await other.fetchval(
+            while not await lookout.fetchval(  # noqa: ASYNC110  the condition is in the server
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-                "WHERE wait_event_type = 'Lock' AND pid <> pg_backend_pid() AND query LIKE '%sluice_stream%'"
+                "WHERE wait_event_type = 'Lock' AND pid <> pg_backend_pid() AND query LIKE "
+                "'%sluice_stream%'"
             ):
                 await asyncio.sleep(0)
             with pytest.raises(ServiceUnavailableError):
                 await write
     finally:
+        await lookout.close()
         await other.close()
     assert (await sink.final_rows(name)).num_rows == 0
     await sink.write(table, chunk, rows)
@@ -96,7 +100,9 @@ async def test_the_records_of_flushes_stay_bounded(postgres_server: str, name: s
         await sink.write(table, chunk, rows_of(table, chunk, []))
     await sink.close()
     connection = await asyncpg.connect(postgres_server)
-    kept = await connection.fetchval("SELECT count(*) FROM sluice_flush WHERE sink_table = $1", name)
+    kept = await connection.fetchval(
+        "SELECT count(*) FROM sluice_flush WHERE sink_table = $1", name
+    )
     await connection.close()
     assert kept == 257
 
@@ -108,7 +114,9 @@ async def test_a_name_that_postgres_would_cut_is_refused(postgres_server: str) -
     await sink.close()
 
 
-async def test_text_with_a_nul_character_is_refused_by_name(postgres_server: str, name: str) -> None:
+async def test_text_with_a_nul_character_is_refused_by_name(
+    postgres_server: str, name: str
+) -> None:
     table, sink = table_of(name), PostgresSink(postgres_server)
     await sink.prepare(table)
     chunk = chunk_of(table, 1)
@@ -132,7 +140,9 @@ async def test_times_that_clickhouse_would_change_are_refused(
 async def test_a_wrong_database_of_clickhouse_says_so(
     clickhouse_settings: ClickHouseSettings, name: str
 ) -> None:
-    wrong = clickhouse_settings.model_copy(update={"database": "nowhere", "password": SecretStr("")})
+    wrong = clickhouse_settings.model_copy(
+        update={"database": "nowhere", "password": SecretStr("")}
+    )
     sink = ClickHouseSink(wrong)
     with pytest.raises((FatalError, RetryableError), match="nowhere"):
         await sink.prepare(table_of(name))

@@ -1,4 +1,5 @@
 import hashlib
+import http.client
 import os
 import socket
 import subprocess
@@ -70,8 +71,6 @@ def s3_settings() -> Iterator[ObjectStoreSettings]:
 
 
 def _create_bucket(port: int) -> None:
-    import http.client
-
     connection = http.client.HTTPConnection("127.0.0.1", port)
     connection.request("PUT", "/sluice-test", headers={"Authorization": "AWS test:test"})
     assert connection.getresponse().status == 200
@@ -177,9 +176,11 @@ async def test_a_store_out_of_reach_is_unavailable() -> None:
         await ObstoreStore("s3://sluice-test/x", settings).put("a/b", b"x")
 
 
-@pytest.mark.parametrize("url", ["ftp://host/x", "s3://", "file://", "/tmp/x", "file://host/x"])
+@pytest.mark.parametrize(
+    "url", ["ftp://host/x", "s3://", "file://", "/plain/path", "file://host/x"]
+)
 def test_another_kind_of_url_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match="object_store.url"):
+    with pytest.raises(SettingsError, match=r"object_store\.url"):
         ObstoreStore(url)
 
 
