@@ -59,6 +59,11 @@ def entry(function: Function) -> Function:
     return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
+def _content(code: Any) -> tuple[object, ...]:
+    constants = [_content(c) if hasattr(c, "co_code") else c for c in code.co_consts]
+    return code.co_code, code.co_names, constants
+
+
 def fingerprint(*modules: ModuleType) -> str:
     """Hash the code and constants of kernels' modules.
 
@@ -72,10 +77,7 @@ def fingerprint(*modules: ModuleType) -> str:
                 getattr(value, "py_func", getattr(value, "_defn", None)), "__code__", None
             )
             if code is not None:
-                digest.update(repr((name, code.co_code, code.co_names)).encode())
-                digest.update(
-                    repr([c for c in code.co_consts if not hasattr(c, "co_code")]).encode()
-                )
+                digest.update(repr((name, _content(code))).encode())
             elif isinstance(value, (int, np.integer)):
                 digest.update(repr((name, int(value))).encode())
             elif isinstance(value, np.ndarray):
