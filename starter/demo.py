@@ -113,7 +113,7 @@ async def _check(
 
 async def _raw_values(settings: "Settings", spec: "StreamSpec") -> list[bytes | None]:
     from connectors.kafka import KafkaLog
-    from connectors.kafka_consumer import consume_values
+    from connectors.kafka_consumer import consume
 
     log = KafkaLog(settings.kafka, "sluice-demo")
     try:
@@ -121,6 +121,6 @@ async def _raw_values(settings: "Settings", spec: "StreamSpec") -> list[bytes | 
     finally:
         await log.close()
     values: list[bytes | None] = []
-    async for part in consume_values(settings.kafka, spec.topic, ends):
-        values += part
+    async for part in consume(settings.kafka, spec.topic, ends):
+        values += [record.value for record in part]
     return values
