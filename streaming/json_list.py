@@ -29,8 +29,8 @@ GROWTH = 4
 def _wrapper(source: str) -> Callable[..., int]:
     @entry
     def wrap(
-        text_address: int, at_address: int, length_address: int, list_count: int, frame_address: int,
-        stack_address: int,
+        text_address: int, at_address: int, length_address: int, list_count: int,
+        frame_address: int, stack_address: int,
         into_address: int, start_address: int, size_address: int, count_address: int,
     ) -> int:  # fmt: skip
         text = byte_pointer(text_address)
