@@ -9,6 +9,7 @@ FAST := $(wildcard tests/unit tests/workflows tests/replay tests/architecture) c
 export PYTHON
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help demo up down test test-fast check fix bench lock setup setup-dev
 
 help: ## list the targets
@@ -23,10 +24,10 @@ up: setup ## start the embedded stack and its workers
 down: setup ## stop the embedded stack; its data stays
 	@$(BIN)/sluice down $(ARGS)
 
-test: setup-dev ## run the whole test suite
+test: setup-dev .venv/.kernels ## run the whole test suite
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
-test-fast: setup-dev ## run the tests that need no services, under a minute
+test-fast: setup-dev .venv/.kernels ## run the tests that need no services, under a minute
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(FAST) $(ARGS)
 
 check: setup-dev ## lint, formatting, types, layers
@@ -39,7 +40,7 @@ fix: setup-dev ## repair what ruff can repair, and format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: setup ## measure; one scenario alone with SCENARIO=name
+bench: setup .venv/.kernels ## measure; one scenario alone with SCENARIO=name
 	@$(BIN)/python -m benchmarks $(SCENARIO) $(ARGS)
 
 lock: setup-dev ## resolve the dependencies anew for Linux and macOS, Python 3.11 to 3.13 (ARGS=--upgrade)
@@ -50,3 +51,8 @@ setup: ## make .venv for running
 
 setup-dev: ## make .venv for development
 	@bin/setup dev
+
+# Compiled once, so that not every test process compiles for itself.
+.venv/.kernels: $(wildcard streaming/*.py connectors/kafka*.py) | setup
+	@echo "compiling the kernels"
+	@if $(BIN)/python -c 'from workers.process import warm_up; warm_up()'; then touch $@; fi
