@@ -62,7 +62,9 @@ class StreamActivities:
             activity.heartbeat(int(block.offset[-1]) if len(block) else task.span.start)
         frame, maximum_ms = await asyncio.to_thread(work.merged)
         span, epoch = task.span, task.epoch
-        prefix = f"{epoch_prefix(plan.spec.name, epoch)}/range-{span.partition}-{span.start}-{span.stop}"
+        prefix = (
+            f"{epoch_prefix(plan.spec.name, epoch)}/range-{span.partition}-{span.start}-{span.stop}"
+        )
         segment = None
         if frame is not None and not frame.is_empty():
             blob = await freeze(self._store, prefix, frame, INLINE_LIMIT_BYTES)
@@ -98,14 +100,16 @@ class StreamActivities:
         activity.heartbeat(len(frames))
         prefix = f"{epoch_prefix(task.spec.name, task.epoch)}/combine-{task.task.name_seq}"
         kept = await freeze(self._store, f"{prefix}-kept", combined.kept, INLINE_LIMIT_BYTES)
-        emitted = await freeze(
-            self._store, f"{prefix}-rows", combined.emitted, INLINE_LIMIT_BYTES
-        )
+        emitted = await freeze(self._store, f"{prefix}-rows", combined.emitted, INLINE_LIMIT_BYTES)
         return combine_result(combined, kept, emitted)
 
     @activity.defn(name="stream.wait_for_data")
     async def wait_for_data(self, task: WaitInput) -> WaitResult:
-        """Wait until some partition ends beyond its cursor, or the time is up; say where all of them end."""
+        """Wait until some partition ends beyond its cursor, or the time is up.
+
+        Returns:
+            Where all of them end.
+        """
         left_ms = task.timeout_ms
         while True:
             slice_ms = min(left_ms, _WAIT_SLICE_MS)
@@ -159,7 +163,9 @@ class _RangeWork:
         return frame, max(maxima, default=None)
 
 
-async def _timed(blocks: AsyncIterator[RecordBlock], work: _RangeWork) -> AsyncIterator[RecordBlock]:
+async def _timed(
+    blocks: AsyncIterator[RecordBlock], work: _RangeWork
+) -> AsyncIterator[RecordBlock]:
     """Count the time that the work had to wait for its blocks."""
     started = time.perf_counter()
     async for block in blocks:
@@ -178,6 +184,6 @@ def _decoder(spec: StreamSpec) -> RecordDecoder:
 def _check_topic(topic: str, expected: str, found: str) -> None:
     if expected != found:
         raise OffsetLostError(
-            f"topic `{topic}`: expected the topic with id {expected}, got {found}; it was deleted and made anew, "
-            "start with `--fresh` to read the new one"
+            f"topic `{topic}`: expected the topic with id {expected}, got {found}; it was deleted "
+            "and made anew, start with `--fresh` to read the new one"
         )
