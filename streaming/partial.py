@@ -29,7 +29,8 @@ class RangePartial:
     Attributes:
         frame: Partials, one row per (pane, key).
         ledger: Counts without `consumed` and what the decoder dead-lettered.
-        max_event_ms: Maximum event time over all events, also filtered and late ones; None without events.
+        max_event_ms: Maximum event time over all events, also filtered and late ones; None without
+            events.
         errors: Events whose expressions failed; they are dead letters and counted so.
     """
 
@@ -39,18 +40,21 @@ class RangePartial:
     errors: list[RowError] = field(default_factory=list)
 
 
-def aggregate_events(plan: StreamPlan, events: pl.DataFrame, watermark_ms: int | None) -> RangePartial:
+def aggregate_events(
+    plan: StreamPlan, events: pl.DataFrame, watermark_ms: int | None
+) -> RangePartial:
     """Filter, derive, judge lateness and aggregate.
 
     Args:
         plan: The compiled stream.
         events: Decoded events, one row each, with the event time column of type Datetime(ms, UTC).
-        watermark_ms: The watermark pinned in the range's input; lateness is judged against it alone.
+        watermark_ms: The watermark pinned in the range's input; lateness is judged against it
+            alone.
     """
     rows = events.with_row_index("_row").with_columns(
         pl.col(plan.spec.event_time.field).dt.epoch("ms").alias("_event_ms")
     )
-    maximum = rows["_event_ms"].max()
+    maximum_ms: int | None = rows.select(pl.col("_event_ms").max()).item()
     errors: list[RowError] = []
     try:
         frame, ledger = _aggregate(plan, rows, watermark_ms)
@@ -61,7 +65,7 @@ def aggregate_events(plan: StreamPlan, events: pl.DataFrame, watermark_ms: int |
     return RangePartial(
         frame=frame,
         ledger=ledger.plus(Ledger(dead_lettered=len(errors))),
-        max_event_ms=None if maximum is None else int(maximum),  # type: ignore[call-overload]  # Int64 column
+        max_event_ms=maximum_ms,
         errors=errors,
     )
 
@@ -71,9 +75,7 @@ def _aggregate(
 ) -> tuple[pl.DataFrame, Ledger]:
     kept = rows if plan.where is None else rows.filter(plan.where)
     filtered = rows.height - kept.height
-    kept = _derive(plan, kept).with_columns(
-        plan.windowing.pane_of(pl.col("_event_ms")).alias(PANE)
-    )
+    kept = _derive(plan, kept).with_columns(plan.windowing.pane_of(pl.col("_event_ms")).alias(PANE))
     late = 0
     if watermark_ms is not None:
         closed_ms = watermark_ms - plan.spec.late.allowed_ms - plan.windowing.size_ms
