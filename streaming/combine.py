@@ -22,7 +22,8 @@ class Combined:
     """What a merge came to.
 
     Attributes:
-        emitted: Rows to flush, ordered by window and key: window bounds, keys, aggregates, `_key`, `_deleted`.
+        emitted: Rows to flush, ordered by window and key: window bounds, keys, aggregates, `_key`,
+            `_deleted`.
         kept: Partials that stay in the state.
         first_pane_ms: Earliest pane kept; None when nothing is.
         last_pane_ms: Latest pane kept.
@@ -36,17 +37,21 @@ class Combined:
     first_fresh_ms: int | None
 
 
-def combine(plan: StreamPlan, frames: list[pl.DataFrame], fire_ms: int | None, keep_ms: int | None) -> Combined:
+def combine(
+    plan: StreamPlan, frames: list[pl.DataFrame], fire_ms: int | None, keep_ms: int | None
+) -> Combined:
     """Merge frames, emit the windows that ended and keep the rest.
 
-    A window is emitted when it ended at or before `fire_ms` and holds data that no emission has shown; emitted again, it
-    is a revision. A pane is dropped when it was emitted and its window's end plus allowed lateness is at or before `keep_ms`.
+    A window is emitted when it ended at or before `fire_ms` and holds data that no emission has
+    shown; emitted again, it is a revision. A pane is dropped when it was emitted and its window's
+    end plus allowed lateness is at or before `keep_ms`.
 
     Args:
         plan: The compiled stream.
         frames: Partials, at least one frame.
         fire_ms: The watermark; None fires nothing.
-        keep_ms: No event that is not late can belong to a window that ended before this; None keeps all.
+        keep_ms: No event that is not late can belong to a window that ended before this; None keeps
+            all.
     """
     merged = merge_partials(plan, frames)
     end_ms = pl.col(PANE) + plan.windowing.size_ms
