@@ -1,6 +1,7 @@
-"""Aggregates as mergeable partials: one partial per (pane, key), commutative and associative bit for bit.
+"""Aggregates as mergeable partials: one partial per (pane, key), commutative and associative.
 
-Integer and decimal sums are exact 128-bit decimals until they are emitted; float sums agree within 1e-12 relative.
+They are so bit for bit, but for float sums, which agree within 1e-12 relative: integer and decimal
+sums are exact 128-bit decimals until they are emitted.
 """
 
 from dataclasses import dataclass
@@ -37,7 +38,10 @@ class Aggregate:
         return self.call.type
 
     def inputs(self) -> list[pl.Expr]:
-        """Give the row expression that can fail on a single event; none for a plain column or `count(*)`."""
+        """Give the row expression that can fail on a single event.
+
+        None for a plain column or `count(*)`.
+        """
         argument = self.call.argument
         if argument is None or argument.text.strip() in argument.columns:
             return []
@@ -90,7 +94,8 @@ class Aggregate:
             else:
                 result = value.cast(pl.Float64) / count.cast(pl.Float64)
             result = pl.when(count > 0).then(result)
-        assert argument is not None or function == "count"  # noqa: S101 - the parser gives every other call one
+        # The parser gives every call but `count(*)` an argument.
+        assert argument is not None or function == "count"  # noqa: S101 - for the type checker
         return frame.select(result.cast(polars_type(self.type)).alias(self.column)).to_series()
 
     def _check_int64(self, frame: pl.DataFrame) -> None:
@@ -100,8 +105,8 @@ class Aggregate:
         for total in (low, high):
             if total is not None and not _INT64_MIN <= int(total) <= _INT64_MAX:
                 raise ContractViolationError(
-                    f"aggregate `{self.column}` = `{self.call.text}`: expected a 64-bit sum, got {total}; "
-                    "sum a `decimal` instead (`cast(… as decimal(38,0))`)"
+                    f"aggregate `{self.column}` = `{self.call.text}`: expected a 64-bit sum, got "
+                    f"{total}; sum a `decimal` instead (`cast(… as decimal(38,0))`)"
                 )
 
 
