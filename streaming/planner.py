@@ -13,7 +13,8 @@ class Limits:
 
     Attributes:
         ranges: Ranges planned and not merged, over all partitions.
-        flushes: Flushes, or batches of dead letters, that wait for a sink before planning is held back.
+        flushes: Flushes, or batches of dead letters, that wait for a sink before planning is held
+            back.
         small_records: Ranges below this many records in sum travel in one activity.
     """
 
@@ -28,7 +29,8 @@ class Plan:
 
     Attributes:
         batches: Ranges to aggregate, one activity a batch; already noted as planned.
-        wake_ms: Workflow time at which a range that is now too small may be cut; None when nothing waits for time.
+        wake_ms: Workflow time at which a range that is now too small may be cut; None when nothing
+            waits for time.
     """
 
     batches: list[list[RangeTask]]
@@ -38,8 +40,8 @@ class Plan:
 def plan_ranges(state: StreamState, spec: StreamSpec, limits: Limits, now_ms: int) -> Plan:
     """Cut what is due, slowest partition first, and note it in the state.
 
-    A partition with `max_records` unread is cut at once; a smaller rest when nothing of it is in flight and the trigger's
-    interval has passed. Nothing is cut while a sink is too far behind.
+    A partition with `max_records` unread is cut at once; a smaller rest when nothing of it is in
+    flight and the trigger's interval has passed. Nothing is cut while a sink is too far behind.
     """
     if held_back(state, limits):
         return Plan([], None)
