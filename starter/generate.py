@@ -34,7 +34,9 @@ app = command_app(
 
 @app.command()
 def sales(
-    events: Annotated[int, typer.Option(min=0, help="How many, malformed ones included.")] = 100_000,
+    events: Annotated[
+        int, typer.Option(min=0, help="How many, malformed ones included.")
+    ] = 100_000,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same events.")] = 1,
     rate: Annotated[float, typer.Option(help="Events per second of event time.")] = 100.0,
     disorder: Annotated[str, typer.Option(help="How far back an event time may lie.")] = "2s",
@@ -122,7 +124,13 @@ def _progress(topic: str, total: int) -> Iterator[Callable[[int], None]]:
         yield _plain_progress(topic, total)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     bar = Progress(
         TextColumn("{task.description}"),

@@ -47,7 +47,9 @@ def settings(
     print_table(["setting", "value", "from"], rows)
 
 
-def _leaves(tree: dict[str, object], above: tuple[str, ...]) -> list[tuple[tuple[str, ...], object]]:
+def _leaves(
+    tree: dict[str, object], above: tuple[str, ...]
+) -> list[tuple[tuple[str, ...], object]]:
     found: list[tuple[tuple[str, ...], object]] = []
     for key, value in tree.items():
         path = (*above, key)

@@ -26,7 +26,8 @@ app = command_app(
 Name = Annotated[str, typer.Argument(help="Name of a pipeline, or path of its file.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Watch until it is done.")]
 Timeout = Annotated[
-    str | None, typer.Option(help="Longest wait, such as 5m; the run goes on after it (exit code 6).")
+    str | None,
+    typer.Option(help="Longest wait, such as 5m; the run goes on after it (exit code 6)."),
 ]
 
 
@@ -93,7 +94,7 @@ def start(
         print(f"  watch    sluice stream status {spec.name} --wait")
         print(f"  web UI   {web_ui}")
 
-    _run(settings, spec.name, run, goes_on=wait)
+    _run(settings, run)
 
 
 @app.command()
@@ -120,7 +121,7 @@ def status(
         show = print_status_json if output is OutputFormat.JSON else print_status
         show(await client.status(found), client.web_ui(stream))
 
-    _run(settings, stream, run, goes_on=wait)
+    _run(settings, run)
 
 
 @app.command()
@@ -241,7 +242,7 @@ def _steer(
             reached = await wait_for_state(client, found, states, timeout_s)
             print(f"{stream}  {reached.state}")
 
-    _run(settings, stream, run, goes_on=wait)
+    _run(settings, run)
 
 
 async def _watch(
@@ -272,14 +273,8 @@ async def _find(client: "StreamClient", name: str, settings: "Settings") -> "Str
     return run
 
 
-def _run(
-    settings: "Settings",
-    name: str,
-    action: "Callable[[StreamClient], Awaitable[None]]",
-    *,
-    goes_on: bool,
-) -> None:
-    """Connect and act; a wait that ends early says that the run goes on."""
+def _run(settings: "Settings", action: "Callable[[StreamClient], Awaitable[None]]") -> None:
+    """Connect and act; Ctrl-C and a wait that timed out have their own exit codes."""
     from starter.stream_client import StreamClient
     from starter.stream_watch import WaitTimedOutError
 
@@ -289,8 +284,6 @@ def _run(
     try:
         asyncio.run(connected())
     except KeyboardInterrupt:
-        if goes_on:
-            say(f"{name}  goes on; watch it again with `sluice stream status {name} --wait`")
         raise typer.Exit(130) from None
     except WaitTimedOutError as error:
         say(str(error))

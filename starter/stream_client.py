@@ -19,11 +19,15 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from common.errors import FatalError, ServiceUnavailableError, TopicMissingError, UsageError
-from common.errors import UnknownNameError
+from common.errors import (
+    FatalError,
+    ServiceUnavailableError,
+    TopicMissingError,
+    UnknownNameError,
+    UsageError,
+)
 from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE, stream_workflow_id
 from common.settings import Settings
-from connectors.kafka import KafkaLog
 from connectors.temporal import connect
 from streaming.status import StreamResult, StreamStatus
 from workflows.stream_input import STREAM_WORKFLOW, StreamInput
@@ -177,9 +181,7 @@ class StreamClient:
         return f"{base}/namespaces/{namespace}/workflows/{quote(workflow_id, safe='')}"
 
     def _handle(self, name: str) -> WorkflowHandle[object, StreamResult]:
-        return self._client.get_workflow_handle(
-            stream_workflow_id(name), result_type=StreamResult
-        )
+        return self._client.get_workflow_handle(stream_workflow_id(name), result_type=StreamResult)
 
     def _unavailable(self, error: RPCError) -> Exception:
         if error.status in _TRANSIENT:
@@ -217,6 +219,8 @@ class StreamClient:
         )
 
     async def _check_topic(self, topic: str) -> None:
+        from connectors.kafka import KafkaLog
+
         log = KafkaLog(self._settings.kafka, "sluice-start")
         try:
             await log.describe(topic)

@@ -4,9 +4,7 @@ import csv
 import sys
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from starter.output import (
     format_amount,
@@ -19,6 +17,9 @@ from starter.output import (
 )
 from streaming.ledger import Ledger
 from streaming.status import StreamResult, StreamStatus
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def live_line(status: StreamStatus) -> str:
@@ -46,9 +47,11 @@ def ledger_line(ledger: Ledger) -> str:
         into += f" + expanded {ledger.expanded:,}"
     out = [f"aggregated {ledger.aggregated:,}"]
     if ledger.delivered:
-        out = [f"delivered {ledger.delivered:,}"] if not ledger.aggregated else out + [
-            f"delivered {ledger.delivered:,}"
-        ]
+        out = (
+            [f"delivered {ledger.delivered:,}"]
+            if not ledger.aggregated
+            else out + [f"delivered {ledger.delivered:,}"]
+        )
     out += [
         f"filtered {ledger.filtered:,}",
         f"duplicate {ledger.duplicate:,}",
@@ -96,7 +99,9 @@ def print_status(status: StreamStatus, web_ui: str) -> None:
     if status.reason:
         print(f"  reason   {status.reason}")
     print(f"  {ledger_line(status.ledger)}")
-    print(f"  epoch {status.epoch}  flushes {status.flush_seq:,}  pending {status.pending_flushes:,}")
+    print(
+        f"  epoch {status.epoch}  flushes {status.flush_seq:,}  pending {status.pending_flushes:,}"
+    )
     if status.partitions:
         rows = [
             [p.partition, p.offset, p.end, p.lag, iso_time(p.watermark_ms), p.idle]
@@ -123,7 +128,7 @@ def print_status_json(status: StreamStatus, web_ui: str) -> None:
     )
 
 
-def print_rows(rows: pa.Table, form: str) -> None:
+def print_rows(rows: "pa.Table", form: str) -> None:
     """Write rows of a final view as `table`, `json` or `csv`; decimals keep their digits."""
     names = rows.column_names
     found = [[_plain(value) for value in row.values()] for row in rows.to_pylist()]

@@ -24,7 +24,9 @@ class WaitTimedOutError(SluiceError):
     """What was waited for did not come in time; the run goes on."""
 
 
-async def wait_for_end(client: StreamClient, run: StreamRun, timeout_s: float | None) -> StreamResult:
+async def wait_for_end(
+    client: StreamClient, run: StreamRun, timeout_s: float | None
+) -> StreamResult:
     """Show a stream until it has ended; outages of Temporal and of the workers are waited out.
 
     Raises:
@@ -40,6 +42,9 @@ async def wait_for_end(client: StreamClient, run: StreamRun, timeout_s: float | 
             return await ended
     except TimeoutError as error:
         raise _timed_out(run.name, "to end", timeout_s) from error
+    except asyncio.CancelledError:
+        _say_goes_on(run.name)
+        raise
     finally:
         ended.cancel()
 
@@ -57,6 +62,9 @@ async def wait_for_state(
                 await asyncio.sleep(POLL_INTERVAL_S)
     except TimeoutError as error:
         raise _timed_out(run.name, f"to be {' or '.join(states)}", timeout_s) from error
+    except asyncio.CancelledError:
+        _say_goes_on(run.name)
+        raise
 
 
 async def _patient_result(client: StreamClient, run: StreamRun) -> StreamResult:
@@ -75,6 +83,11 @@ async def _show_status(client: StreamClient, run: StreamRun, show: Show) -> Stre
         return None
     show(live_line(status), f"{status.state} {status.reason}")
     return status
+
+
+def _say_goes_on(name: str) -> None:
+    """Ctrl-C ends the watching only."""
+    say(f"{name}  goes on; watch it again with `sluice stream status {name} --wait`")
 
 
 def _timed_out(name: str, expected: str, timeout_s: float | None) -> WaitTimedOutError:

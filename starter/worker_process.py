@@ -27,7 +27,9 @@ class ProcessPlan:
     queue: str
 
 
-def plan_processes(queues: str, count: int | None, processors: int, owner: int) -> list[ProcessPlan]:
+def plan_processes(
+    queues: str, count: int | None, processors: int, owner: int
+) -> list[ProcessPlan]:
     """Spread queues over processes.
 
     Args:
