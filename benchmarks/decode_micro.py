@@ -14,7 +14,7 @@ import resource
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
@@ -122,9 +122,9 @@ SCENARIOS = (
 )  # fmt: skip
 
 
-def main() -> None:
-    """Run the scenario that was asked for, or all."""
-    asked = sys.argv[1:] or SCENARIOS
+def main(arguments: Sequence[str]) -> None:
+    """Run the scenarios that were asked for, or all."""
+    asked = arguments or SCENARIOS
     if unknown := set(asked) - set(SCENARIOS):
         sys.exit(f"scenario `{min(unknown)}`: expected one of {', '.join(SCENARIOS)}")
     warm_up()
@@ -133,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
