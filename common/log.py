@@ -24,7 +24,7 @@ _CREDENTIALS = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+@")
 
 
 def configure_logging(settings: LogSettings) -> None:
-    """Send every log line of this process to stderr in the wanted form; calling it again replaces it."""
+    """Send every log line of this process to stderr in the wanted form; the last call counts."""
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -70,7 +70,7 @@ def mask_secrets(
     _method: str,
     event: MutableMapping[str, Any],
 ) -> MutableMapping[str, Any]:
-    """Hide values of fields whose names say that they are secret, and passwords inside of addresses."""
+    """Hide fields whose names say that they are secret, and passwords inside of addresses."""
     for name, value in event.items():
         event[name] = MASK if _SECRET_NAME.search(name) else _masked(value)
     return event

@@ -114,7 +114,7 @@ def _substitute(
         if name not in environment:
             raise SettingsError(
                 f"{origin}: `{'.'.join(keys)}` needs the environment variable `{name}`, "
-                f"which is not set; set it, or correct the name in {origin.split(':')[0]}"
+                f"which is not set; set it, or correct the name there"
             )
         return environment[name]
 

@@ -17,6 +17,7 @@ from starter.output import (
     iso_time,
     print_json,
     say,
+    show,
 )
 
 if TYPE_CHECKING:
@@ -52,15 +53,15 @@ def sales(
     ] = "2026-01-01T00:00Z",
     customers: Annotated[int, typer.Option(min=1, help="How many customers buy.")] = 100_000,
     products: Annotated[int, typer.Option(min=1, help="How many products are sold.")] = 5_000,
-    fresh: Annotated[  # noqa: FBT002 - an option of the command line
+    fresh: Annotated[
         bool, typer.Option("--fresh", help="Delete the topic and its records first.")
     ] = False,
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Write made-up sales, keyed by customer, as JSON.
 
-    The same seed gives the same events, whatever the machine. A second run appends; give it a later --start,
-    or its events are late for a stream that has seen the first.
+    The same seed gives the same events, whatever the machine. A second run appends; give it a later
+    --start, or its events are late for a stream that has seen the first.
 
     Example: sluice generate sales --events 2000000 --seed 1 --malformed 0.005
     """
@@ -92,7 +93,7 @@ def sales(
 def flights(
     topic: Annotated[str, typer.Option(help="Made if it is missing.")] = "flights",
     partitions: Annotated[int, typer.Option(min=1, help="Of a new topic.")] = 3,
-    fresh: Annotated[  # noqa: FBT002 - an option of the command line
+    fresh: Annotated[
         bool, typer.Option("--fresh", help="Delete the topic and its records first.")
     ] = False,
     output: Output = OutputFormat.TABLE,
@@ -148,14 +149,14 @@ def _progress(topic: str, total: int) -> Iterator[Callable[[int], None]]:
 def _plain_progress(topic: str, total: int) -> Callable[[int], None]:
     began = last = time.monotonic()
 
-    def show(done: int) -> None:
+    def tell(done: int) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last >= PLAIN_INTERVAL_S and done < total:
             last = now
             say(f"{topic}  {done:,} of {total:,} events  {format_rate(done / (now - began))}")
 
-    return show
+    return tell
 
 
 def _print(summary: "WriteSummary", output: OutputFormat) -> None:
@@ -177,10 +178,10 @@ def _print(summary: "WriteSummary", output: OutputFormat) -> None:
         )
         return
     made = "new topic" if summary.created else "appended"
-    print(
+    show(
         f"{summary.topic}  {summary.events:,} events in {format_seconds(summary.seconds)}  "
         f"{format_rate(per_second)}  {summary.size_bytes / 1e6:,.0f} MB  "
         f"{summary.malformed:,} malformed  {summary.partitions} partitions, {made}"
     )
     if summary.events:
-        print(f"  event time {iso_time(summary.first_ms)} to {iso_time(summary.last_ms)}")
+        show(f"  event time {iso_time(summary.first_ms)} to {iso_time(summary.last_ms)}")

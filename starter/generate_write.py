@@ -53,7 +53,7 @@ class WriteSummary:
 
 
 async def topic_partitions(settings: KafkaSettings, topic: str) -> int | None:
-    """Count the partitions of a topic; None when there is none. Raises `ServiceUnavailableError`."""
+    """Count the partitions of a topic; None when there is none."""
     from connectors.kafka_admin import KafkaAdmin
 
     admin = KafkaAdmin(settings, "sluice-generate")

@@ -69,12 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run one command; gives its exit code, after every error was printed as one message."""
     if not arguments or arguments[0] in ("--help", "-h", "help"):
-        print(overview(), file=sys.stdout if arguments else sys.stderr)
+        (sys.stdout if arguments else sys.stderr).write(f"{overview()}\n")
         return 0 if arguments else USAGE
     if arguments[0] in ("--version", "-V"):
         from importlib.metadata import version
 
-        print(f"sluice {version('sluice')}")
+        sys.stdout.write(f"sluice {version('sluice')}\n")
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
@@ -176,7 +176,7 @@ def _drop_output() -> int:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    sys.stderr.write(f"{text}\n")
 
 
 if __name__ == "__main__":

@@ -35,17 +35,23 @@ def command_app(help_text: str) -> typer.Typer:
 
 def say(text: str) -> None:
     """Write a message to stderr at once."""
-    print(text, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def show(text: str) -> None:
+    """Write a line of the answer to stdout."""
+    sys.stdout.write(f"{text}\n")
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Write one JSON document to stdout; what JSON does not know is written as text."""
-    print(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+    show(json.dumps(value, indent=2, default=str, ensure_ascii=False))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Write an aligned table to stdout, numbers to the right."""
-    print(format_table(columns, rows))
+    show(format_table(columns, rows))
 
 
 def format_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -19,8 +19,9 @@ def settings(
     section: Annotated[str | None, typer.Argument(help="Section to show; all without.")] = None,
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Show every setting, its value, and whether it comes from a variable, sluice.toml, the stack or a default.
+    """Show every setting with its value and where that comes from.
 
+    A place is a variable, a line of sluice.toml, the record of the stack, or the default.
     Secrets are masked.
 
     Example: sluice settings kafka -o json

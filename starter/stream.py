@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from starter.output import Output, OutputFormat, command_app, print_json, say
+from starter.output import Output, OutputFormat, command_app, print_json, say, show
 
 if TYPE_CHECKING:
     from common.settings import Settings
@@ -54,13 +54,13 @@ def start(
         str | None,
         typer.Option(help="End of a bounded run: latest, a time, or offsets such as 0=1500,1=900."),
     ] = None,
-    fresh: Annotated[  # noqa: FBT002 - an option of the command line
+    fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin a new epoch instead of going on.")
     ] = False,
     begin: Annotated[
         str, typer.Option("--from", help="Where a new epoch begins: earliest, latest or a time.")
     ] = "earliest",
-    wait: Wait = False,  # noqa: FBT002 - an option of the command line
+    wait: Wait = False,
     timeout: Timeout = None,
     output: Output = OutputFormat.TABLE,
 ) -> None:
@@ -90,9 +90,9 @@ def start(
         if output is OutputFormat.JSON:
             print_json({"pipeline": spec.name, "state": "starting", "web_ui": web_ui})
             return
-        print(f"{spec.name}  started")
-        print(f"  watch    sluice stream status {spec.name} --wait")
-        print(f"  web UI   {web_ui}")
+        show(f"{spec.name}  started")
+        show(f"  watch    sluice stream status {spec.name} --wait")
+        show(f"  web UI   {web_ui}")
 
     _run(settings, run)
 
@@ -100,7 +100,7 @@ def start(
 @app.command()
 def status(
     name: Name,
-    wait: Wait = False,  # noqa: FBT002 - an option of the command line
+    wait: Wait = False,
     timeout: Timeout = None,
     output: Output = OutputFormat.TABLE,
 ) -> None:
@@ -118,8 +118,8 @@ def status(
         if wait:
             await _watch(client, found, timeout_s, output)
             return
-        show = print_status_json if output is OutputFormat.JSON else print_status
-        show(await client.status(found), client.web_ui(stream))
+        write = print_status_json if output is OutputFormat.JSON else print_status
+        write(await client.status(found), client.web_ui(stream))
 
     _run(settings, run)
 
@@ -127,7 +127,7 @@ def status(
 @app.command()
 def pause(
     name: Name,
-    wait: Wait = False,  # noqa: FBT002 - an option of the command line
+    wait: Wait = False,
     timeout: Timeout = None,
 ) -> None:
     """Read nothing more until `resume`; what was read is finished and flushed.
@@ -140,7 +140,7 @@ def pause(
 @app.command()
 def resume(
     name: Name,
-    wait: Wait = False,  # noqa: FBT002 - an option of the command line
+    wait: Wait = False,
     timeout: Timeout = None,
 ) -> None:
     """Go on exactly where the stream paused.
@@ -153,7 +153,7 @@ def resume(
 @app.command()
 def drain(
     name: Name,
-    wait: Wait = False,  # noqa: FBT002 - an option of the command line
+    wait: Wait = False,
     timeout: Timeout = None,
 ) -> None:
     """Take in no more, finish what is planned, save the state and end.
@@ -168,7 +168,7 @@ def drain(
 @app.command()
 def stop(
     name: Name,
-    wait: Wait = False,  # noqa: FBT002 - an option of the command line
+    wait: Wait = False,
     timeout: Timeout = None,
 ) -> None:
     """Save the state at once and end; what was in flight is read again by the next start.
@@ -199,7 +199,7 @@ def results(
 
     settings = _settings()
     spec = _load_spec(name, settings)
-    kinds: "dict[str, SinkSpec]" = {}
+    kinds: dict[str, SinkSpec] = {}
     for one in spec.sinks:
         kinds.setdefault(one.kind, one)
     kind = spec.sinks[0].kind if sink is None else sink.value
@@ -240,7 +240,7 @@ def _steer(
             print_result(stream, result, client.web_ui(stream))
         else:
             reached = await wait_for_state(client, found, states, timeout_s)
-            print(f"{stream}  {reached.state}")
+            show(f"{stream}  {reached.state}")
 
     _run(settings, run)
 
@@ -253,8 +253,8 @@ async def _watch(
     from starter.stream_watch import wait_for_end
 
     result = await wait_for_end(client, run, timeout_s)
-    show = print_result_json if output is OutputFormat.JSON else print_result
-    show(run.name, result, client.web_ui(run.name))
+    write = print_result_json if output is OutputFormat.JSON else print_result
+    write(run.name, result, client.web_ui(run.name))
     if not result.ledger.balanced:
         raise typer.Exit(1)
 

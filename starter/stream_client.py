@@ -74,7 +74,7 @@ class StreamClient:
 
     @classmethod
     async def open(cls, settings: Settings) -> "StreamClient":
-        """Connect. Raises `SettingsError` without an address, `ServiceUnavailableError` without answer."""
+        """Connect; raises `SettingsError` or `ServiceUnavailableError` when that fails."""
         return cls(settings, await connect(settings.temporal))
 
     async def start(self, task: StreamInput) -> StreamRun:
@@ -131,14 +131,14 @@ class StreamClient:
             raise self._unavailable(error) from error
 
     async def status(self, run: StreamRun) -> StreamStatus:
-        """Ask a stream where it stands; of one that ended without worker around, what its result says.
+        """Ask a stream where it stands; without a worker an ended one is described by its result.
 
         Raises:
             NoAnswerError: No worker answers for it.
             ServiceUnavailableError: Temporal does not answer.
         """
         try:
-            return await run.handle.query(
+            status: StreamStatus = await run.handle.query(
                 "status", result_type=StreamStatus, rpc_timeout=QUERY_TIMEOUT
             )
         except (WorkflowQueryFailedError, WorkflowQueryRejectedError, RPCError) as error:
@@ -150,6 +150,17 @@ class StreamClient:
                 f"stream `{run.name}`: expected a worker on queue `{STREAM_QUEUE}` to answer, got "
                 f"none ({_first_line(error)}); it goes on when one is there: run `sluice up`"
             ) from error
+        return status
+
+    async def _retried(self, run: StreamRun) -> str:
+        """Say what is retried at this moment; the workflow itself hears of it some attempts later."""
+        found = await run.handle.describe(rpc_timeout=QUERY_TIMEOUT)
+        failed = {
+            f"{one.activity_type.name}: {one.last_failure.message}"
+            for one in found.raw_description.pending_activities
+            if one.attempt > 1 and one.HasField("last_failure")
+        }
+        return f"retrying: {'; '.join(sorted(failed))}" if failed else ""
 
     async def result(self, run: StreamRun) -> StreamResult:
         """Wait until a stream has ended; gives how.

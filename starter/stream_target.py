@@ -27,8 +27,8 @@ def parse_until(text: str) -> StreamUntil:
     if text == "latest":
         return StreamUntil(kind="latest")
     if _OFFSETS.fullmatch(text):
-        pairs = [tuple(map(int, pair.split("="))) for pair in text.split(",")]
-        offsets = dict(pairs)
+        pairs = text.split(",")
+        offsets = {int(number): int(at) for number, at in (pair.split("=") for pair in pairs)}
         if len(offsets) != len(pairs):
             raise UsageError(f"`--until`: expected each partition once, got `{text}`")
         return StreamUntil(kind="offsets", offsets=offsets)

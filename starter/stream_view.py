@@ -14,6 +14,7 @@ from starter.output import (
     iso_time,
     print_json,
     print_table,
+    show,
 )
 from streaming.ledger import Ledger
 from streaming.status import StreamResult, StreamStatus
@@ -45,13 +46,11 @@ def ledger_line(ledger: Ledger) -> str:
     into = f"consumed {ledger.consumed:,}"
     if ledger.expanded:
         into += f" + expanded {ledger.expanded:,}"
-    out = [f"aggregated {ledger.aggregated:,}"]
+    out = []
+    if ledger.aggregated or not ledger.delivered:
+        out.append(f"aggregated {ledger.aggregated:,}")
     if ledger.delivered:
-        out = (
-            [f"delivered {ledger.delivered:,}"]
-            if not ledger.aggregated
-            else out + [f"delivered {ledger.delivered:,}"]
-        )
+        out.append(f"delivered {ledger.delivered:,}")
     out += [
         f"filtered {ledger.filtered:,}",
         f"duplicate {ledger.duplicate:,}",
@@ -66,9 +65,9 @@ def ledger_line(ledger: Ledger) -> str:
 def print_result(name: str, result: StreamResult, web_ui: str) -> None:
     """Say how a run ended."""
     seconds = format_seconds(result.elapsed_ms / 1000)
-    print(f"{name}  {result.state:<9} {result.ledger.consumed:,} events in {seconds}")
-    print(f"  {ledger_line(result.ledger)}")
-    print(f"  web UI   {web_ui}")
+    show(f"{name}  {result.state:<9} {result.ledger.consumed:,} events in {seconds}")
+    show(f"  {ledger_line(result.ledger)}")
+    show(f"  web UI   {web_ui}")
 
 
 def print_result_json(name: str, result: StreamResult, web_ui: str) -> None:
@@ -95,11 +94,11 @@ def ledger_json(ledger: Ledger) -> dict[str, int | bool]:
 
 def print_status(status: StreamStatus, web_ui: str) -> None:
     """Write the status for people."""
-    print(live_line(status.model_copy(update={"reason": ""})))
+    show(live_line(status.model_copy(update={"reason": ""})))
     if status.reason:
-        print(f"  reason   {status.reason}")
-    print(f"  {ledger_line(status.ledger)}")
-    print(
+        show(f"  reason   {status.reason}")
+    show(f"  {ledger_line(status.ledger)}")
+    show(
         f"  epoch {status.epoch}  flushes {status.flush_seq:,}  pending {status.pending_flushes:,}"
     )
     if status.partitions:
@@ -108,11 +107,11 @@ def print_status(status: StreamStatus, web_ui: str) -> None:
             for p in status.partitions
         ]
         columns = ["partition", "offset", "end", "lag", "watermark", "idle"]
-        print(_indented(format_table(columns, rows)))
+        show(_indented(format_table(columns, rows)))
     if status.sinks:
         sinks = [[s.sink, s.flush_seq, s.pending, s.error] for s in status.sinks]
-        print(_indented(format_table(["sink", "flush", "pending", "error"], sinks)))
-    print(f"  web UI   {web_ui}")
+        show(_indented(format_table(["sink", "flush", "pending", "error"], sinks)))
+    show(f"  web UI   {web_ui}")
 
 
 def print_status_json(status: StreamStatus, web_ui: str) -> None:
@@ -140,7 +139,7 @@ def print_rows(rows: "pa.Table", form: str) -> None:
         writer.writerows(found)
     else:
         print_table(names, _rounded(found))
-        print(f"{len(found):,} rows")
+        show(f"{len(found):,} rows")
 
 
 def _rounded(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:

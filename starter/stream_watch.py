@@ -99,7 +99,7 @@ def _timed_out(name: str, expected: str, timeout_s: float | None) -> WaitTimedOu
 
 @contextlib.asynccontextmanager
 async def _live() -> AsyncIterator[Show]:
-    """Show one line that changes on a terminal; else a line every few seconds and when the word changes."""
+    """Show one changing line on a terminal; else a line now and then and when the word changes."""
     if not sys.stderr.isatty():
         yield _plain_lines()
         return

@@ -27,9 +27,9 @@ def worker(
 ) -> None:
     """Run worker processes until Ctrl-C or SIGTERM, and start again what crashes.
 
-    Every queue gets processes of its own: a compute queue as many as --processes says, the others one (they
-    get --processes too where no compute queue is named). On Ctrl-C each finishes or hands back what it holds;
-    a second Ctrl-C ends them at once.
+    Every queue gets processes of its own: a compute queue as many as --processes says, the others
+    one (they get --processes too where no compute queue is named). On Ctrl-C each finishes or hands
+    back what it holds; a second Ctrl-C ends them at once.
 
     Example: sluice worker --queues stream,stream-compute --processes 4
     """

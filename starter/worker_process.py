@@ -1,4 +1,4 @@
-"""Worker processes of one command: planned, started, started again after a crash, stopped gracefully."""
+"""Worker processes of one command: planned, started, revived after a crash, stopped gracefully."""
 
 import asyncio
 import os
@@ -34,8 +34,8 @@ def plan_processes(
 
     Args:
         queues: Names separated by commas.
-        count: Processes of each compute queue, or of each queue where none is a compute queue; None is one per
-            processor for compute queues, else one.
+        count: Processes of each compute queue, or of each queue where none is a compute queue; None
+            is one per processor for compute queues, else one.
         processors: Processors of this machine.
         owner: Number that tells these processes from those of another command.
 
@@ -62,8 +62,8 @@ def plan_processes(
 async def supervise(plans: list[ProcessPlan], settings: Settings) -> int:
     """Run the processes until a signal says stop; gives the exit code.
 
-    A process that ends by itself before it was ready (wrong settings, say) ends all; one that ends later is
-    started again.
+    A process that ends by itself before it was ready (wrong settings, say) ends all; one that ends
+    later is started again.
     """
     crew = _Crew(plans, settings)
     loop = asyncio.get_running_loop()

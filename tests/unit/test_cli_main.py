@@ -17,7 +17,7 @@ HEAVY = ("polars", "temporalio", "numba", "numpy", "pyarrow", "rich", "sqlglot",
 
 def python(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)  # noqa: S603 - our own code
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
@@ -63,6 +63,7 @@ def app_that_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> No
 
     @app.command()
     def boom(count: int = 1) -> None:
+        assert count == 1
         raise error
 
     module = types.ModuleType("starter.boom")

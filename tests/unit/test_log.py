@@ -40,11 +40,11 @@ def test_secrets_are_masked_wherever_they_stand(
     log = structlog.get_logger("x")
     log.warning(
         "connected to postgresql://u:hunter2@h/d",
-        password="hunter2",  # noqa: S106 - what must not show
+        password="hunter2",
         dsn="hunter2",
         inner={"api_key": "hunter2", "urls": ["http://u:hunter2@h"]},
         secret_value=SecretStr("hunter2"),
-        deduplication_token="shown",  # noqa: S106 - no secret
+        deduplication_token="shown",
     )
     logging.getLogger("driver").error("no route to %s", "postgresql://u:hunter2@h/d")
     text = capsys.readouterr().err

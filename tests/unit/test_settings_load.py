@@ -1,6 +1,7 @@
 """Settings: precedence, and messages that name the place."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -148,8 +149,6 @@ def test_project_is_the_nearest_folder_with_a_mark(tmp_path: Path) -> None:
 def test_shipped_example_sets_nothing_and_its_lines_are_right_when_uncommented(
     tmp_path: Path,
 ) -> None:
-    import re
-
     text = (Path(__file__).parents[2] / "sluice.toml").read_text(encoding="utf-8")
     assert load_with_origins(write(tmp_path, text), {}).origins == {}
     lines = re.sub(r"^# (?=\[|[a-z_]+ = )", "", text, flags=re.MULTILINE)
