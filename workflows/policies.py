@@ -1,7 +1,7 @@
 """Named policies of retries and timeouts; every activity is called with one of them.
 
-Attempts are bounded so that the workflow hears of trouble, shows it, and asks again by itself; only errors that the tree
-in `common.errors` calls final end the asking.
+Attempts are bounded so that the workflow hears of trouble, shows it, and asks again by itself; only
+errors that the tree in `common.errors` calls final end the asking.
 """
 
 from dataclasses import dataclass

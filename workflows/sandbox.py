@@ -1,4 +1,4 @@
-"""The workflow sandbox: on, with pure packages passed through so that a start costs milliseconds."""
+"""The workflow sandbox: on, with pure packages passed through, so that a start is quick."""
 
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 

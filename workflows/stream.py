@@ -4,53 +4,28 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, is_cancelled_exception
+from temporalio.exceptions import ApplicationError
 
-from activities.stream_io import (
-    AggregateInput,
-    AggregateResult,
-    CombineInput,
-    DeadLetterInput,
-    Done,
-    OpenInput,
-    OpenResult,
-    ReleaseInput,
-    SaveInput,
-    WaitInput,
-    WaitResult,
-    WriteFlushInput,
-)
-from common.errors import FatalError, non_retryable_types
-from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE
-from common.payloads import Model, Ref
+from activities import stream_io
+from common.errors import FatalError
+from common.names import STREAM_COMPUTE_QUEUE
+from common.payloads import Ref
 from pipelines.stream import SinkSpec
+from streaming import progress, watermark
 from streaming.merge_step import combine_inline
 from streaming.plan import compile_stream
 from streaming.planner import Limits, held_back, plan_ranges
-from streaming.progress import (
-    CombineResult,
-    CombineTask,
-    RangeResult,
-    dead_batch,
-    forget_planned,
-    merge_next,
-    next_combine,
-    take_combined,
-    take_dead_delivered,
-    take_flushed,
-)
 from streaming.report import stream_status
 from streaming.state import Mode, RangeTask, StreamState, decode_state
 from streaming.status import Outcome, StreamResult, StreamStatus
-from streaming.watermark import add_partitions, advance, forget_observations, idle_check_ms, observe_ends
 from workflows import policies
+from workflows.insistence import Insistence
 from workflows.stream_input import STREAM_WORKFLOW, StreamInput
 
 P = ParamSpec("P")
-R = TypeVar("R", bound=Model)
 
 HISTORY_BYTES = 8_000_000
 POLL_MS = 20_000
@@ -59,12 +34,11 @@ ROLL_GRACE = timedelta(seconds=10)
 
 _ENDING = ("draining", "stopping")
 _OUTCOMES: dict[Mode, Outcome] = {"stopping": "stopped", "draining": "drained"}
-_FINAL = frozenset(non_retryable_types())
 
 
 @workflow.defn(name=STREAM_WORKFLOW)
 class StreamWorkflow:
-    """Consume a log in pinned ranges, hold window state, flush what has ended; see the design of streams.
+    """Consume a log in pinned ranges, hold window state, flush what has ended.
 
     One loop changes the state; tasks beside it only wait for activities and hand over what came.
     """
@@ -75,15 +49,13 @@ class StreamWorkflow:
         self._plan = compile_stream(task.spec)
         self._limits = Limits()
         self._state: StreamState | None = None
-        self._results: dict[tuple[int, int], RangeResult] = {}
+        self._results: dict[tuple[int, int], progress.RangeResult] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._combining = False
-        self._trouble: dict[str, str] = {}
+        self._insist = Insistence(self._pause)
         self._changed = True
         self._rolling = False
         self._early_mode: Mode = "running"
-        self._busy = 0
-        self._resumes = 0
         self._failure: BaseException | None = None
         self._outcome: Outcome | None = None
 
@@ -98,8 +70,8 @@ class StreamWorkflow:
     def resume(self) -> None:
         """Go on exactly where the stream stopped, after observing the ends of the log again."""
         if self._state is not None and self._state.mode == "paused":
-            forget_observations(self._state)
-        self._resumes += 1
+            watermark.forget_observations(self._state)
+        self._insist.resume()
         self._set_mode("running", "")
 
     @workflow.signal
@@ -116,7 +88,9 @@ class StreamWorkflow:
     def status(self) -> StreamStatus:
         """Tell where the stream stands and why."""
         size_ms = self._plan.windowing.size_ms
-        status = stream_status(self._task.spec, size_ms, self._state, self._trouble, self._now())
+        status = stream_status(
+            self._task.spec, size_ms, self._state, self._insist.trouble, self._now()
+        )
         return status.model_copy(update={"state": self._outcome}) if self._outcome else status
 
     def _set_mode(self, mode: Mode, reason: str) -> None:
@@ -124,6 +98,13 @@ class StreamWorkflow:
         if self._state is not None and (self._state.mode not in _ENDING or mode == "stopping"):
             self._state.mode = mode
             self._state.reason = reason
+        self._changed = True
+
+    def _pause(self, reason: str) -> None:
+        """Pause because going on needs a person; a stream that ends stays on its way."""
+        state = self._opened()
+        if state.mode == "running":
+            state.mode, state.reason = "paused", reason
         self._changed = True
 
     # --- the loop ----------------------------------------------------------------------------
@@ -147,7 +128,7 @@ class StreamWorkflow:
 
     def _begin(self, state: StreamState) -> None:
         ends = {n: p.end for n, p in state.partitions.items()}
-        observe_ends(state, self._task.spec.event_time, ends, self._now(), self._now())
+        watermark.observe_ends(state, self._task.spec.event_time, ends, self._now(), self._now())
         for task in state.planned:
             self._spawn(self._aggregate, [task])
         for sink in self._task.spec.sinks:
@@ -161,10 +142,10 @@ class StreamWorkflow:
             self._changed = False
             if self._failure is not None:
                 raise self._failure
-            merge_next(state, spec, self._results, self._now())
+            progress.merge_next(state, spec, self._results, self._now())
             if not self._combining and not self._rolling:
                 draining = state.mode == "draining"
-                if combine := next_combine(state, spec, size_ms, draining=draining):
+                if combine := progress.next_combine(state, spec, size_ms, draining=draining):
                     self._combining = True
                     self._spawn(self._combine, combine)
             if state.mode == "stopping" or self._finished(state):
@@ -194,7 +175,7 @@ class StreamWorkflow:
             timeout = timedelta(milliseconds=max(1, wake_ms - self._now()))
         try:
             await workflow.wait_condition(lambda: self._changed, timeout=timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return
 
     # --- work beside the loop ----------------------------------------------------------------
@@ -215,7 +196,10 @@ class StreamWorkflow:
     async def _guard(
         self, work: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """Let the loop raise what went wrong beside it; cancelled work is no failure, it is pinned and done again."""
+        """Let the loop raise what went wrong beside it.
+
+        Cancelled work is no failure: it is pinned and done again.
+        """
         try:
             await work(*args, **kwargs)
         except asyncio.CancelledError:
@@ -227,7 +211,7 @@ class StreamWorkflow:
     async def _open(self) -> StreamState:
         task = self._task
         info = workflow.info()
-        opening = OpenInput(
+        opening = stream_io.OpenInput(
             spec=task.spec,
             owner=info.first_execution_run_id,
             fresh=task.fresh,
@@ -235,9 +219,10 @@ class StreamWorkflow:
             until=task.until,
             now_ms=self._now(),
         )
-        result = await self._insist(
-            "open", "stream.open", opening, OpenResult, policies.BOOKKEEPING, fatal_ends=True
-        )
+        result = await self._insist.run(
+            "open", "stream.open", opening, stream_io.OpenResult,
+            policies.BOOKKEEPING, fatal_ends=True,
+        )  # fmt: skip
         for note in result.notes:
             workflow.logger.info(note)
         return decode_state(result.state)
@@ -246,35 +231,35 @@ class StreamWorkflow:
         state = self._opened()
         names = ", ".join(str(task.span) for task in batch)
         asked_ms = self._now()
-        work = AggregateInput(spec=self._task.spec, topic_id=state.topic_id, tasks=batch)
-        result = await self._insist(
-            f"ranges {names}", "stream.aggregate_ranges", work, AggregateResult,
+        work = stream_io.AggregateInput(spec=self._task.spec, topic_id=state.topic_id, tasks=batch)
+        result = await self._insist.run(
+            f"ranges {names}", "stream.aggregate_ranges", work, stream_io.AggregateResult,
             policies.COMPUTE, queue=STREAM_COMPUTE_QUEUE,
         )  # fmt: skip
         for item in result.results:
             self._results[item.span.partition, item.span.start] = item
             self._observe(item.ends, asked_ms)
 
-    async def _combine(self, task: CombineTask) -> None:
+    async def _combine(self, task: progress.CombineTask) -> None:
         state = self._opened()
         if task.inline:
             result = await self._combine_inline(task)
         else:
-            work = CombineInput(spec=self._task.spec, epoch=state.epoch, task=task)
-            result = await self._insist(
-                "combine", "stream.combine", work, CombineResult,
+            work = stream_io.CombineInput(spec=self._task.spec, epoch=state.epoch, task=task)
+            result = await self._insist.run(
+                "combine", "stream.combine", work, progress.CombineResult,
                 policies.COMPUTE, queue=STREAM_COMPUTE_QUEUE,
             )  # fmt: skip
-        take_combined(state, task, result)
+        progress.take_combined(state, task, result)
         self._combining = False
         self._changed = True
 
-    async def _combine_inline(self, task: CombineTask) -> CombineResult:
+    async def _combine_inline(self, task: progress.CombineTask) -> progress.CombineResult:
         while True:
             try:
                 return combine_inline(self._plan, task)
             except FatalError as error:
-                await self._pause_for("combine", str(error))
+                await self._insist.pause_for("combine", str(error))
 
     async def _pump_sink(self, sink: SinkSpec) -> None:
         state = self._opened()
@@ -284,25 +269,28 @@ class StreamWorkflow:
                 lambda: any(f.flush_seq > cursor.done for f in state.flushes)
             )
             flush = next(f for f in state.flushes if f.flush_seq > cursor.done)
-            work = WriteFlushInput(
+            work = stream_io.WriteFlushInput(
                 spec=self._task.spec, epoch=state.epoch, sink=sink, flush=flush
             )
-            await self._insist(sink.name, "sink.write_flush", work, Done, policies.SINK_WRITE)
-            take_flushed(state, sink.name, flush.flush_seq)
+            await self._insist.run(
+                sink.name, "sink.write_flush", work, stream_io.Done, policies.SINK_WRITE
+            )
+            progress.take_flushed(state, sink.name, flush.flush_seq)
             self._changed = True
 
     async def _pump_dead_letters(self) -> None:
         state = self._opened()
         while True:
             await workflow.wait_condition(lambda: bool(state.dead))
-            batch = dead_batch(state)
-            work = DeadLetterInput(
+            batch = progress.dead_batch(state)
+            work = stream_io.DeadLetterInput(
                 pipeline=state.pipeline, topic=state.topic, epoch=state.epoch, batch=batch
             )
-            await self._insist(
-                "dead letters", "stream.deliver_dead_letters", work, Done, policies.SINK_WRITE
-            )
-            take_dead_delivered(state, batch[-1].sequence)
+            await self._insist.run(
+                "dead letters", "stream.deliver_dead_letters", work, stream_io.Done,
+                policies.SINK_WRITE,
+            )  # fmt: skip
+            progress.take_dead_delivered(state, batch[-1].sequence)
             self._changed = True
 
     async def _watch(self) -> None:
@@ -311,15 +299,18 @@ class StreamWorkflow:
         while True:
             await workflow.wait_condition(lambda: self._caught_up(state))
             asked_ms = self._now()
-            work = WaitInput(
+            work = stream_io.WaitInput(
                 topic=state.topic,
                 topic_id=state.topic_id,
                 cursors={n: p.planned for n, p in state.partitions.items()},
-                timeout_ms=idle_check_ms(state, self._task.spec.event_time, asked_ms, POLL_MS),
+                timeout_ms=watermark.idle_check_ms(
+                    state, self._task.spec.event_time, asked_ms, POLL_MS
+                ),
             )
-            result = await self._insist(
-                "waiting for records", "stream.wait_for_data", work, WaitResult, policies.LONG_POLL
-            )
+            result = await self._insist.run(
+                "waiting for records", "stream.wait_for_data", work, stream_io.WaitResult,
+                policies.LONG_POLL,
+            )  # fmt: skip
             self._observe(result.ends, asked_ms)
 
     def _caught_up(self, state: StreamState) -> bool:
@@ -333,83 +324,22 @@ class StreamWorkflow:
 
     def _observe(self, ends: dict[int, int], asked_ms: int) -> None:
         state, event_time = self._opened(), self._task.spec.event_time
-        add_partitions(state, ends)
-        observe_ends(state, event_time, ends, asked_ms, self._now())
-        advance(state, event_time)
+        watermark.add_partitions(state, ends)
+        watermark.observe_ends(state, event_time, ends, asked_ms, self._now())
+        watermark.advance(state, event_time)
         self._changed = True
 
     def _collect_garbage(self, state: StreamState) -> None:
-        if len(state.garbage) < GARBAGE_BATCH or "release" in self._trouble:
+        if len(state.garbage) < GARBAGE_BATCH or "release" in self._insist.trouble:
             return
         refs, state.garbage = state.garbage, []
         self._spawn(self._release, refs)
 
     async def _release(self, refs: list[Ref]) -> None:
-        work = ReleaseInput(refs=refs)
-        await self._insist("release", "stream.release", work, Done, policies.BOOKKEEPING)
-
-    # --- insisting ---------------------------------------------------------------------------
-
-    async def _insist(
-        self,
-        what: str,
-        name: str,
-        work: Model,
-        result_type: type[R],
-        policy: policies.Policy,
-        *,
-        queue: str = STREAM_QUEUE,
-        fatal_ends: bool = False,
-    ) -> R:
-        """Run an activity until it succeeds, with the same input: trouble is shown and outlasted, a final error pauses."""
-        pause = policies.TROUBLE_PAUSE
-        while True:
-            polls = policy is policies.LONG_POLL
-            self._busy += not polls
-            try:
-                result = await workflow.execute_activity(
-                    name,
-                    work,
-                    result_type=result_type,
-                    task_queue=queue,
-                    start_to_close_timeout=policy.start_to_close,
-                    heartbeat_timeout=policy.heartbeat,
-                    retry_policy=policy.retry,
-                )
-            except ActivityError as error:
-                if is_cancelled_exception(error):
-                    raise asyncio.CancelledError from error
-                cause = error.cause or error
-                final = isinstance(cause, ApplicationError) and _is_final(cause)
-                if final and fatal_ends:
-                    raise ApplicationError(
-                        str(cause), type=cause.type, non_retryable=True
-                    ) from error
-                if final:
-                    await self._pause_for(what, str(cause))
-                elif isinstance(cause, TimeoutError) and not fatal_ends and not polls:
-                    lost = f"no worker finished it in {policy.retry.maximum_attempts} attempts"
-                    await self._pause_for(what, f"{lost}, the last one: {cause}")
-                else:
-                    self._trouble[what] = str(cause)
-                    await workflow.sleep(pause)
-                    pause = min(pause * 2, policies.TROUBLE_PAUSE_LONGEST)
-            else:
-                self._trouble.pop(what, None)
-                return result
-            finally:
-                self._busy -= not polls
-
-    async def _pause_for(self, what: str, reason: str) -> None:
-        """Pause with a reason, and come back when somebody resumes."""
-        state, resumes = self._opened(), self._resumes
-        self._trouble[what] = reason
-        if state.mode == "running":
-            state.mode, state.reason = "paused", f"{what}: {reason}"
-        workflow.logger.error("stream paused: %s: %s", what, reason)
-        self._changed = True
-        await workflow.wait_condition(lambda: self._resumes > resumes)
-        self._trouble.pop(what, None)
+        work = stream_io.ReleaseInput(refs=refs)
+        await self._insist.run(
+            "release", "stream.release", work, stream_io.Done, policies.BOOKKEEPING
+        )
 
     # --- ends --------------------------------------------------------------------------------
 
@@ -423,11 +353,11 @@ class StreamWorkflow:
     async def _continue_as_new(self, state: StreamState) -> None:
         """Hand the state to a new run, the one place where it is carried over."""
         self._rolling = True
-        with contextlib.suppress(asyncio.TimeoutError):
+        with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(
-                lambda: self._busy == 0 and not self._combining, timeout=ROLL_GRACE
+                lambda: self._insist.busy == 0 and not self._combining, timeout=ROLL_GRACE
             )
-        merge_next(state, self._task.spec, self._results, self._now())
+        progress.merge_next(state, self._task.spec, self._results, self._now())
         await self._quiesce()
         workflow.continue_as_new(self._task.model_copy(update={"carried": state.encode()}))
 
@@ -437,17 +367,18 @@ class StreamWorkflow:
         return events > self._task.history_events or size > HISTORY_BYTES
 
     async def _end(self, state: StreamState) -> StreamResult:
-        forget_planned(state)
+        progress.forget_planned(state)
         outcome = _OUTCOMES.get(state.mode, "completed")
-        saving = SaveInput(
+        saving = stream_io.SaveInput(
             pipeline=state.pipeline,
             epoch=state.epoch,
             owner=workflow.info().first_execution_run_id,
             state=state.encode(),
         )
-        await self._insist(
-            "save", "stream.save_state", saving, Done, policies.BOOKKEEPING, fatal_ends=True
-        )
+        await self._insist.run(
+            "save", "stream.save_state", saving, stream_io.Done,
+            policies.BOOKKEEPING, fatal_ends=True,
+        )  # fmt: skip
         self._outcome = outcome
         return StreamResult(
             state=outcome,
@@ -458,7 +389,3 @@ class StreamWorkflow:
             watermark_ms=state.watermark_ms,
             elapsed_ms=self._now() - state.started_ms,
         )
-
-
-def _is_final(cause: ApplicationError) -> bool:
-    return cause.non_retryable or cause.type in _FINAL

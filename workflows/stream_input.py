@@ -5,8 +5,12 @@ from pipelines.stream import StreamSpec
 from streaming.status import StreamFrom, StreamUntil
 
 STREAM_WORKFLOW = "stream"
-"""Type name of the workflow. Signals: `pause`, `resume`, `drain`, `stop`, without arguments. Query: `status`, gives
-`streaming.status.StreamStatus`. Result: `streaming.status.StreamResult`. Id: `common.names.stream_workflow_id`."""
+"""Type name of the workflow.
+
+Signals: `pause`, `resume`, `drain`, `stop`, without arguments. Query: `status`, gives
+`streaming.status.StreamStatus`. Result: `streaming.status.StreamResult`. Id:
+`common.names.stream_workflow_id`.
+"""
 
 
 class StreamInput(Model):
@@ -14,7 +18,8 @@ class StreamInput(Model):
 
     Attributes:
         spec: What to compute.
-        fresh: Begin a new epoch at `begin` even when a saved state exists; without saved state a new epoch begins anyway.
+        fresh: Begin a new epoch at `begin` even when a saved state exists; without saved state a
+            new epoch begins anyway.
         begin: Where a new epoch starts to read.
         until: Where this run ends; None runs until it is told to end.
         history_events: Length of history after which the workflow continues as a new run.
