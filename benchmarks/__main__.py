@@ -3,20 +3,22 @@
 import os
 import sys
 
-os.environ.setdefault("POLARS_MAX_THREADS", "1")
+os.environ.setdefault("POLARS_MAX_THREADS", "1")  # read when polars is imported
 
-import asyncio  # noqa: E402 - polars reads its setting when it is imported
+import asyncio
 
-from benchmarks.options import Options, parse  # noqa: E402
+from benchmarks import decode_micro
+from benchmarks.bench_stack import bench_stack
+from benchmarks.consumer import consumer
+from benchmarks.latency import latency
+from benchmarks.line import say
+from benchmarks.machine import describe, pin
+from benchmarks.options import Options, parse
+from benchmarks.sales import Run, measure_stages, sales
 
 
 async def measure(options: Options) -> None:
     """Run the scenarios that need a stack, in the order asked for."""
-    from benchmarks.bench_stack import bench_stack
-    from benchmarks.line import say
-    from benchmarks.machine import describe
-    from benchmarks.sales import Run, measure_stages, sales
-
     runs: list[Run] = []
     with bench_stack(options.stack, options.workers) as stack:
         say(describe(stack.cores))
@@ -25,20 +27,20 @@ async def measure(options: Options) -> None:
                 runs = await sales(stack, options)
             elif scenario == "stages":
                 await measure_stages(stack, options, runs)
+            elif scenario == "latency":
+                await latency(stack, options)
+            elif scenario == "consumer":
+                await consumer(stack, options)
 
 
 def main() -> int:
     """Measure what the command line asks for."""
-    from benchmarks.machine import pin
-
     options = parse(sys.argv[1:])
     pin(options.cores)
     if set(options.scenarios) - {"decode"}:
         asyncio.run(measure(options))
     if "decode" in options.scenarios:
-        from benchmarks.decode_micro import main as decode
-
-        decode([])
+        decode_micro.main([])
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A stack for measuring: of its own in a temporary folder, or one that is kept between measurements."""
+"""A stack for measuring: of its own in a temporary folder, or one that is kept."""
 
 import contextlib
 import os
@@ -47,8 +47,8 @@ def bench_stack(folder: Path | None, workers: int) -> Iterator[BenchStack]:
     """Start a stack on the cores of this process, or go on with a running one.
 
     Args:
-        folder: Where its data lies; it stays up afterwards, and its workers are restarted so that they run the code as
-            it stands. None makes a temporary one that is deleted.
+        folder: Where its data lies; it stays up afterwards, and its workers are restarted so that
+            they run the code as it stands. None makes a temporary one that is deleted.
         workers: Count of compute processes.
     """
     home = folder or Path(tempfile.mkdtemp(prefix="sluice-bench-"))
@@ -82,7 +82,10 @@ def _restart_workers(stack: BenchStack) -> None:
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline:
         entries = devstack.services(stack.settings)
-        if all(entries[n].pid not in (None, p) and entries[n].state == "running" for n, p in old.items()):
+        if all(
+            entries[n].pid not in (None, p) and entries[n].state == "running"
+            for n, p in old.items()
+        ):
             return
         time.sleep(0.1)
     raise TimeoutError(f"workers {', '.join(old)}: expected new ones within {READY_S:.0f} s")

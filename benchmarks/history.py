@@ -69,7 +69,11 @@ def busy_seconds(spans: Iterable[ActivitySpan], name: str) -> float:
     """Give the time during which at least one activity of a kind was at work.
 
     Examples:
-        >>> two = [ActivitySpan("a", 0, 1, 3), ActivitySpan("a", 0, 2, 4), ActivitySpan("a", 0, 6, 7)]
+        >>> two = [
+        ...     ActivitySpan("a", 0, 1, 3),
+        ...     ActivitySpan("a", 0, 2, 4),
+        ...     ActivitySpan("a", 0, 6, 7),
+        ... ]
         >>> busy_seconds(two, "a")
         4.0
     """

@@ -3,7 +3,7 @@
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -26,7 +26,7 @@ class Line:
     ratio: float | None = None
     against: str | None = None
     rounds: Sequence[float] = ()
-    notes: dict[str, object] = field(default_factory=dict)
+    notes: Mapping[str, object] = field(default_factory=dict)
 
     def encode(self) -> str:
         """Write the line as JSON; what does not apply is left out."""
@@ -40,7 +40,7 @@ class Line:
             content |= {"ratio": round(self.ratio, 2), "against": self.against}
         if self.rounds:
             content["rounds"] = [_short(value) for value in self.rounds]
-        return json.dumps(content | self.notes)
+        return json.dumps(content | dict(self.notes))
 
 
 def emit(line: Line) -> None:
@@ -54,7 +54,7 @@ def say(text: str) -> None:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Give the smallest value that at least `percent` of all values do not exceed (nearest rank)."""
+    """Give the least value that `percent` of all values do not exceed (nearest rank)."""
     ordered = sorted(values)
     rank = -(-len(ordered) * percent // 100)
     return ordered[max(0, int(rank) - 1)]

@@ -8,6 +8,8 @@ from pathlib import Path
 SCENARIOS = {
     "sales-1m": "events/s from Kafka to the flushed final view in both sinks",
     "stages": "where the time of that goes",
+    "latency": "append of the record that ends a window to its row in the final view, light load",
+    "consumer": "reading a topic in pinned ranges, beside aiokafka's consumer",
     "decode": "decoding JSON on one core, beside polars' reader",
 }
 
@@ -51,9 +53,13 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--cores", type=int, default=2, help="cores that everything shares (2)")
     parser.add_argument("--workers", type=int, default=2, help="compute processes (2)")
     parser.add_argument("--events", type=int, default=8_000_000, help="events (8,000,000)")
-    parser.add_argument("--rate", type=float, default=100.0, help="events per second of event time (100)")
+    parser.add_argument(
+        "--rate", type=float, default=100.0, help="events per second of event time (100)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="runs of sales-1m (3)")
-    parser.add_argument("--max-records", type=int, help="records of a range; the pipeline's by default")
+    parser.add_argument(
+        "--max-records", type=int, help="records of a range; the pipeline's by default"
+    )
     parser.add_argument("--seconds", type=float, default=25.0, help="duration of latency (25)")
     given = parser.parse_args(arguments)
     unknown = [name for name in given.scenarios if name not in SCENARIOS]
