@@ -1,4 +1,4 @@
-"""What activities need from the outside; connectors fulfil these Protocols and workers wire them in."""
+"""What activities need from outside; connectors fulfil these Protocols, workers wire them in."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -27,28 +27,40 @@ class TopicState:
 
 
 class RecordLog(Protocol):
-    """A partitioned log of records. Raises `TopicMissingError`, `OffsetLostError`, `ServiceUnavailableError`."""
+    """A partitioned log of records.
+
+    Raises `TopicMissingError`, `OffsetLostError`, `ServiceUnavailableError`.
+    """
 
     async def describe(self, topic: str) -> TopicState:
         """Read identity, start and end of every partition."""
         ...
 
     async def offsets_at(self, topic: str, time_ms: int) -> dict[int, int]:
-        """Find, per partition, the first offset whose record time is at or after `time_ms` (the end if none)."""
-        ...
+        """Find the first offset whose record time is at or after `time_ms`, per partition.
 
-    async def wait_for_data(self, topic: str, cursors: dict[int, int], timeout_ms: int) -> TopicState:
-        """Return as soon as the end of any partition lies beyond its cursor, or after `timeout_ms`.
-
-        One long poll over all partitions. A partition not named in `cursors` counts as news at once.
+        Where no record is, it is the end.
         """
         ...
 
-    def read(self, span: OffsetRange, topic_id: str, block_bytes: int) -> AsyncIterator[RecordBlock]:
-        """Yield exactly the committed records of the range, in order, in blocks of about `block_bytes`.
+    async def wait_for_data(
+        self, topic: str, cursors: dict[int, int], timeout_ms: int
+    ) -> TopicState:
+        """Return as soon as a partition's end lies beyond its cursor, or after `timeout_ms`.
 
-        Complete when a batch with last offset >= stop - 1 or one that starts at or after stop was seen, or the position
-        reached stop. Gaps are normal; an empty response is asked again, never a gap.
+        One long poll over all partitions. A partition not named in `cursors` counts as news at
+        once.
+        """
+        ...
+
+    def read(
+        self, span: OffsetRange, topic_id: str, block_bytes: int
+    ) -> AsyncIterator[RecordBlock]:
+        """Yield exactly the committed records of the range, in order.
+
+        They come in blocks of about `block_bytes`. Complete when a batch with last offset >= stop -
+        1 or one that starts at or after stop was seen, or the position reached stop. Gaps are
+        normal; an empty response is asked again, never a gap.
         """
         ...
 
@@ -65,14 +77,14 @@ class SinkColumn:
 class SinkTable:
     """A target table of one stream.
 
-    Readers use `<name>_final`: each identity once, in its last version, without tombstones. Besides `columns` a
-    table has `_key` (text, not null), `_version` (64-bit) and `_deleted`.
+    Readers use `<name>_final`: each identity once, in its last version, without tombstones. Besides
+    `columns` a table has `_key` (text, not null), `_version` (64-bit) and `_deleted`.
 
     Attributes:
         stream: Name of the stream that owns the table.
         name: Name of the table.
-        columns: All visible columns in order; for windowed streams `window_start`, `window_end` (type `timestamp`), group
-            keys, aggregates.
+        columns: All visible columns in order; for windowed streams `window_start`, `window_end`
+            (type `timestamp`), group keys, aggregates.
         identity: Columns that with `_key` identify a row; `("window_start",)` for windowed streams.
         retention_ms, compress_after_ms: Housekeeping, where the sink has it.
     """
@@ -122,21 +134,28 @@ class Preflight:
 
 
 class FlushSink(Protocol):
-    """A versioned table of windows. Raises `SinkRefusedError`, `StaleEpochError`, `ServiceUnavailableError`."""
+    """A versioned table of windows.
+
+    Raises `SinkRefusedError`, `StaleEpochError`, `ServiceUnavailableError`.
+    """
 
     async def prepare(self, table: SinkTable) -> Preflight:
-        """Create table, view and bookkeeping where missing, and refuse a target that cannot hold the promise."""
+        """Create table, view and bookkeeping where missing.
+
+        A target that cannot hold the promise is refused.
+        """
         ...
 
     async def write(self, table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> None:
-        """Write one frozen chunk. `rows` has the columns of the table plus `_key`, `_version` and `_deleted`.
+        """Write one frozen chunk.
 
-        Timestamps are `timestamp[ms, UTC]`, decimals decimal128, `_version` int64, `_deleted` bool.
+        `rows` has the columns of the table plus `_key`, `_version` and `_deleted`. Timestamps are
+        `timestamp[ms, UTC]`, decimals decimal128, `_version` int64, `_deleted` bool.
         """
         ...
 
     async def final_rows(self, table: str, limit: int | None = None) -> pa.Table:
-        """Read `<table>_final`, newest window first then `_key`-free columns, at most `limit` rows."""
+        """Read `<table>_final`, newest window first, without `_key`, at most `limit` rows."""
         ...
 
     async def close(self) -> None:
@@ -147,10 +166,17 @@ class FlushSink(Protocol):
 class RecordSink(Protocol):
     """A topic written exactly once, fenced by sequence numbers."""
 
-    async def write_once(self, writer: str, topic: str, sequence: int, records: list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]) -> None:
-        """Append (key, value, headers) records in one transaction unless `sequence` was already written by `writer`.
+    async def write_once(
+        self,
+        writer: str,
+        topic: str,
+        sequence: int,
+        records: list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]],
+    ) -> None:
+        """Append records in one transaction unless `writer` already wrote `sequence`.
 
-        `writer` is the transactional id and private group. Sequences of one writer only grow; a retry first fences
-        any zombie, then reads the committed sequence: at or above `sequence` means done. The topic is created if missing.
+        A record is (key, value, headers). `writer` is the transactional id and private group.
+        Sequences of one writer only grow; a retry first fences any zombie, then reads the committed
+        sequence: at or above `sequence` means done. The topic is created if missing.
         """
         ...

@@ -23,7 +23,10 @@ class StreamBookActivities:
 
     @activity.defn(name="stream.open")
     async def open(self, task: OpenInput) -> OpenResult:
-        """Prepare the sinks, then go on from the saved state or begin a new epoch; the same owner gets the same."""
+        """Prepare the sinks, then go on from the saved state or begin a new epoch.
+
+        The same owner gets the same.
+        """
         record = StreamRecord(self._store, task.spec.name)
         topic = await self._log.describe(task.spec.topic)
         notes: list[str] = []
@@ -87,7 +90,8 @@ class StreamBookActivities:
             unknown = sorted(until.offsets.keys() - topic.end.keys())
             if unknown:
                 raise UsageError(
-                    f"`--until` of topic `{name}`: expected partitions {sorted(topic.end)}, got {unknown}; name existing ones"
+                    f"`--until` of topic `{name}`: expected partitions {sorted(topic.end)}, "
+                    f"got {unknown}; name existing ones"
                 )
             return {**topic.end, **until.offsets}
         return topic.end
@@ -110,13 +114,15 @@ def _resumed(saved: SavedState, spec: StreamSpec, topic: TopicState) -> StreamSt
     state = decode_state(saved.content)
     if state.spec_hash != spec.result_hash():
         raise UsageError(
-            f"stream `{spec.name}`: expected the specification that its saved state was computed with, got one that gives other "
-            "results; start with `--fresh` to compute everything again, or undo the change"
+            f"stream `{spec.name}`: expected the specification that its saved state was computed "
+            "with, got one that gives other results; start with `--fresh` to compute everything "
+            "again, or undo the change"
         )
     if state.topic_id != topic.topic_id:
         raise OffsetLostError(
-            f"topic `{spec.topic}`: expected the topic with id {state.topic_id}, got {topic.topic_id}; it was deleted and "
-            "made anew, start with `--fresh` to read the new one"
+            f"topic `{spec.topic}`: expected the topic with id {state.topic_id}, "
+            f"got {topic.topic_id}; it was deleted and made anew, start with `--fresh` to read the "
+            "new one"
         )
     state.mode, state.reason = "running", ""
     for number in topic.end.keys() - state.partitions.keys():

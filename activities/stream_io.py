@@ -1,4 +1,4 @@
-"""Inputs and results of the stream activities, apart from them so that workflows need no I/O code."""
+"""Inputs and results of the stream activities, apart so that workflows need no I/O code."""
 
 from common.payloads import Model, Ref
 from pipelines.stream import SinkSpec, StreamSpec
@@ -8,7 +8,11 @@ from streaming.status import StreamFrom, StreamUntil
 
 
 class OpenInput(Model):
-    """Resume a stream from its saved state or claim a new epoch; `owner` is the chain's first run id."""
+    """Resume a stream from its saved state or claim a new epoch.
+
+    Attributes:
+        owner: First run id of the workflow's chain.
+    """
 
     spec: StreamSpec
     owner: str

@@ -1,20 +1,17 @@
 """What outlives a workflow: which epochs a stream had, and the states that runs saved.
 
-Immutable objects, created only if absent, below `streams/<name>/`: `epochs/<epoch>.json` claims an epoch,
-`saved/<epoch>-<number>.json` is a state, `saved/<epoch>-<number>.taken` says which run went on from it. The one condition that a
-store must keep is that an object is created once, so two runs can never go on from the same state.
+Immutable objects, created only if absent, below `streams/<name>/`: `epochs/<epoch>.json` claims an
+epoch, `saved/<epoch>-<number>.json` is a state, `saved/<epoch>-<number>.taken` says which run went
+on from it. The one condition that a store must keep is that an object is created once, so two runs
+can never go on from the same state.
 """
 
 import json
 from dataclasses import dataclass
 
-from common.errors import FatalError
+from common.errors import FatalError, StateNotSavedError
 from common.names import stream_prefix
 from common.payloads import ObjectStore
-
-
-class StateNotSavedError(FatalError):
-    """The last run ended without saving its state, or another run has taken it."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +38,13 @@ class StreamRecord:
         return max((int(_stem(key)) for key in keys), default=0)
 
     async def claim_epoch(self, owner: str, at_least: int, *, fresh: bool) -> int:
-        """Claim an epoch above all others and not below `at_least`; the same owner gets the same one again.
+        """Claim an epoch above all others and not below `at_least`.
+
+        The same owner gets the same one again.
 
         Raises:
-            StateNotSavedError: There was an epoch before, which left no state, and no fresh one was asked for.
+            StateNotSavedError: There was an epoch before, which left no state, and no fresh one was
+                asked for.
         """
         while True:
             highest = await self.highest_epoch()
@@ -93,17 +93,17 @@ class StreamRecord:
         key = f"{self._saved}{epoch:06d}-{last + 1:06d}.json"
         if not await self._store.create(key, content):
             raise FatalError(
-                f"state of stream `{self._pipeline}`: expected to save {key} alone, got another writer ({owner}); "
-                "look for a second run of this stream"
+                f"state of stream `{self._pipeline}`: expected to save {key} alone, got another "
+                f"writer ({owner}); look for a second run of this stream"
             )
 
     def not_saved(self) -> StateNotSavedError:
         """Say that there is nothing to go on from."""
         return StateNotSavedError(
-            f"stream `{self._pipeline}`: expected the state that its last run saved, got none, that run was "
-            "terminated or failed; start with `--fresh` to compute everything again"
+            f"stream `{self._pipeline}`: expected the state that its last run saved, got none, "
+            "that run was terminated or failed; start with `--fresh` to compute everything again"
         )
 
 
 def _stem(key: str) -> str:
-    return key.rsplit("/", 1)[-1].split(".")[0]
+    return key.rsplit("/", 1)[-1].split(".", 1)[0]

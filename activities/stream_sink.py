@@ -20,9 +20,7 @@ SinkOpener = Callable[[str], FlushSink]
 class StreamSinkActivities:
     """Writes under names: doing one twice is doing it once."""
 
-    def __init__(
-        self, store: ObjectStore, open_sink: SinkOpener, dead_letters: RecordSink
-    ) -> None:
+    def __init__(self, store: ObjectStore, open_sink: SinkOpener, dead_letters: RecordSink) -> None:
         self._store = store
         self._open_sink = open_sink
         self._dead_letters = dead_letters

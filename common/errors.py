@@ -15,9 +15,11 @@ SluiceError
     ├── SinkRefusedError          a sink's target cannot hold the promise
     ├── StaleEpochError           a newer epoch of this stream owns the target
     ├── PayloadTooLargeError      a value is above the hard limit of a payload
+    ├── StateNotSavedError        the last run left no state to go on from
     └── StateVersionError         stored state is of a version that this worker cannot read
 
-A message reads: what failed, which, what was expected, what came, what to do next; lowercase, no full stop.
+A message reads: what failed, which, what was expected, what came, what to do next; lowercase, no
+full stop.
 Constructors of special errors take facts, keep them as attributes and compose the text.
 """
 
@@ -79,7 +81,8 @@ class TopicMissingError(FatalError):
     def __init__(self, topic: str) -> None:
         self.topic = topic
         super().__init__(
-            f"topic `{topic}`: expected to exist, got none; create it or correct `source.kafka.topic`"
+            f"topic `{topic}`: expected to exist, got none; "
+            "create it or correct `source.kafka.topic`"
         )
 
 
@@ -97,6 +100,10 @@ class StaleEpochError(FatalError):
 
 class PayloadTooLargeError(FatalError):
     """A value is above the hard limit of a payload."""
+
+
+class StateNotSavedError(FatalError):
+    """The last run ended without saving its state, or another run has taken it."""
 
 
 class StateVersionError(FatalError):

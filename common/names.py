@@ -25,5 +25,5 @@ def dead_letter_topic(topic: str) -> str:
 
 
 def dead_letter_writer(pipeline: str, epoch: int) -> str:
-    """Name the transactional writer, and its private group, of a stream's dead letters in one epoch."""
+    """Name the transactional id, and private group, of a stream's dead letters in one epoch."""
     return f"sluice-{pipeline}-e{epoch}-dead-letters"

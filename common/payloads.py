@@ -22,7 +22,8 @@ class Ref(Model):
     """A pointer to an immutable object.
 
     Attributes:
-        key: Path below the store's root; contains the hash of the content, so equal keys mean equal bytes.
+        key: Path below the store's root; contains the hash of the content, so equal keys mean
+            equal bytes.
         sha256: Hex digest of the stored bytes.
         size_bytes: Length of the stored bytes.
         codec: Format of the bytes, such as `arrow`.
@@ -35,10 +36,16 @@ class Ref(Model):
 
 
 class ObjectStore(Protocol):
-    """Immutable objects by key. Every method raises `RetryableError` when the store is out of reach."""
+    """Immutable objects by key.
+
+    Every method raises `RetryableError` when the store is out of reach.
+    """
 
     async def put(self, prefix: str, content: bytes, codec: str = "arrow") -> Ref:
-        """Store `content` under `<prefix>-<first 16 hex digits of its hash>.<codec>`; twice is once."""
+        """Store `content` under `<prefix>-<first 16 hex digits of its hash>.<codec>`.
+
+        Twice is once.
+        """
         ...
 
     async def get(self, ref: Ref) -> bytes:
@@ -63,6 +70,8 @@ class ObjectStore(Protocol):
 
 
 def ref_for(prefix: str, content: bytes, codec: str = "arrow") -> Ref:
-    """Name an object by its content: the same bytes under the same prefix give the same reference."""
+    """Name an object by its content: equal bytes under one prefix give the same reference."""
     digest = hashlib.sha256(content).hexdigest()
-    return Ref(key=f"{prefix}-{digest[:16]}.{codec}", sha256=digest, size_bytes=len(content), codec=codec)
+    return Ref(
+        key=f"{prefix}-{digest[:16]}.{codec}", sha256=digest, size_bytes=len(content), codec=codec
+    )

@@ -1,4 +1,4 @@
-"""The ordinary consumer of aiokafka, for reading a topic in a way that has nothing in common with the engine's."""
+"""The ordinary consumer of aiokafka: reads a topic with nothing in common with the engine."""
 
 from collections.abc import AsyncIterator
 

@@ -16,7 +16,9 @@ async def connect(settings: TemporalSettings) -> Client:
         ServiceUnavailableError: It does not answer.
     """
     if settings.address is None:
-        raise SettingsError("`temporal.address`: expected an address, got none; run `sluice up` or set it")
+        raise SettingsError(
+            "`temporal.address`: expected an address, got none; run `sluice up` or set it"
+        )
     key = settings.api_key.get_secret_value() if settings.api_key else None
     try:
         return await Client.connect(

@@ -26,7 +26,10 @@ class Comparison:
 
 
 def compare(expected: pl.DataFrame, found: pl.DataFrame, key: list[str]) -> Comparison:
-    """Compare all columns of `expected` with those of `found`; rows are told apart by `key`, null keys included."""
+    """Compare all columns of `expected` with those of `found`.
+
+    Rows are told apart by `key`, null keys included.
+    """
     values = [name for name in expected.columns if name not in key]
     there = pl.lit(value=True)
     both = expected.with_columns(there.alias("_expected")).join(

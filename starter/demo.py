@@ -1,4 +1,4 @@
-"""`sluice demo`: two data sets streamed end to end, shown, and checked against a computation of their own."""
+"""`sluice demo`: two data sets streamed end to end, shown, and checked against another way."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,10 +23,10 @@ app = command_app("Stream two data sets end to end and check the result.")
 def demo(
     events: Annotated[int, typer.Option(min=1, help="Sales events to make.")] = 2_000_000,
 ) -> None:
-    """Start the stack, stream real flights and made-up sales into both sinks, show and check the results.
+    """Start the stack, stream real flights and made-up sales, show and check the results.
 
-    Run again, it reuses everything that is there. The same can be done by hand: each step is printed as the
-    command that does it.
+    Both go into both sinks. Run again, it reuses everything that is there. The same can be done by
+    hand: each step is printed as the command that does it.
 
     Example: sluice demo
     """
@@ -49,8 +49,14 @@ def demo(
     if different:
         say(f"\n{different:,} rows differ; please report this with the lines above")
         raise typer.Exit(DIFFERENT)
-    say("\nNo row differs. Histories and retries are in the Temporal Web UI, at the address of temporal-ui above.")
-    say("Try `sluice stream status sales-1m`, or write a stream of your own (README). `sluice down` stops it all.")
+    say(
+        "\nNo row differs. Histories and retries are in the Temporal Web UI, "
+        "at the address of temporal-ui above."
+    )
+    say(
+        "Try `sluice stream status sales-1m`, or write a stream of your own (README). "
+        "`sluice down` stops it all."
+    )
 
 
 def _step(*arguments: str) -> None:
@@ -85,7 +91,7 @@ async def _check_all(settings: "Settings") -> int:
 async def _check(
     settings: "Settings", name: str, expect: "Callable[[list[bytes | None]], pl.DataFrame]"
 ) -> int:
-    """Compare each sink's final view with what the raw records come to; returns how many rows differ."""
+    """Compare each sink's final view with what the raw records come to; count rows that differ."""
     import polars as pl
 
     from connectors.sinks import open_sink

@@ -1,4 +1,7 @@
-"""What the demo's streams must show, computed from the raw records without the engine: orjson, plain Python and polars."""
+"""What the demo's streams must show, computed from the raw records without the engine.
+
+It takes orjson, plain Python and polars.
+"""
 
 from collections.abc import Callable, Iterable
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -19,7 +22,10 @@ def expected_sales(values: Values) -> pl.DataFrame:
     """Compute sales, revenue, average and distinct counts per minute and category."""
     rows = pl.DataFrame(
         _rows(values, _sale),
-        schema={"at": pl.Int64, "category": pl.String, "customer": pl.Int64, "product": pl.Int64, "cents": pl.Int64},
+        schema={
+            "at": pl.Int64, "category": pl.String, "customer": pl.Int64, "product": pl.Int64,
+            "cents": pl.Int64,
+        },
         orient="row",
     )  # fmt: skip
     groups = rows.group_by(_window(_MINUTE_MS), "category").agg(
@@ -44,7 +50,10 @@ def expected_flights(values: Values) -> pl.DataFrame:
     """Compute flights, delays and distinct tail numbers per hour, origin and carrier."""
     rows = pl.DataFrame(
         _rows(values, _flight),
-        schema={"at": pl.Int64, "origin": pl.String, "carrier": pl.String, "delay": pl.Float64, "tail": pl.String},
+        schema={
+            "at": pl.Int64, "origin": pl.String, "carrier": pl.String, "delay": pl.Float64,
+            "tail": pl.String,
+        },
         orient="row",
     )  # fmt: skip
     return rows.group_by(_window(_HOUR_MS), "origin", "carrier").agg(

@@ -17,10 +17,10 @@ SCHEMA = {
 }
 
 
-def dead_letter_frame(
-    block: RecordBlock, decoded: Decoded, errors: list[RowError]
-) -> pl.DataFrame:
-    """Collect the bad records of a block: those that did not decode and those that an expression failed on.
+def dead_letter_frame(block: RecordBlock, decoded: Decoded, errors: list[RowError]) -> pl.DataFrame:
+    """Collect the bad records of a block.
+
+    They are those that did not decode and those that an expression failed on.
 
     Args:
         block: The records.

@@ -15,7 +15,8 @@ class Ledger(Model):
         duplicate: Events that de-duplication dropped.
         late: Events whose windows were closed for good.
         dead_lettered: Records that could not be read or broke what was declared.
-        skipped: Offsets given up by an explicit `--accept-loss`; outside the balance, they were never consumed.
+        skipped: Offsets given up by an explicit `--accept-loss`; outside the balance, they were
+            never consumed.
     """
 
     consumed: int = 0

@@ -12,14 +12,18 @@ from streaming.segment import Blob, Segment
 
 
 def combine_inline(plan: StreamPlan, task: CombineTask) -> CombineResult:
-    """Merge segments that all travel inline; used by the workflow itself, where every millisecond of latency counts."""
+    """Merge segments that all travel inline.
+
+    The workflow itself does it, where every millisecond of latency counts.
+    """
     frames = [from_bytes(s.blob.inline or b"") for s in task.segments]
     combined = combine(plan, frames, task.fire_ms, task.keep_ms)
     size_bytes = sum(s.blob.size_bytes for s in task.segments)
     rows = sum(s.blob.row_count for s in task.segments)
 
     def estimated(frame: pl.DataFrame) -> Blob:
-        # Later branches depend on this number, so it follows from recorded ones and not from this encoding's length.
+        # Later branches depend on this number, so it follows from recorded ones and not from the
+        # length of this encoding.
         size = size_bytes * frame.height // rows
         return Blob(row_count=frame.height, size_bytes=size, inline=to_bytes(frame))
 
@@ -38,5 +42,7 @@ def combine_result(combined: Combined, kept: Blob, emitted: Blob) -> CombineResu
         )
     if not emitted.row_count:
         return CombineResult(kept=segment)
-    digest = emitted.ref.sha256 if emitted.ref else hashlib.sha256(emitted.inline or b"").hexdigest()
+    digest = (
+        emitted.ref.sha256 if emitted.ref else hashlib.sha256(emitted.inline or b"").hexdigest()
+    )
     return CombineResult(kept=segment, emitted=emitted, emitted_sha256=digest)

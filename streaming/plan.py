@@ -20,8 +20,10 @@ class StreamPlan:
 
     Attributes:
         fields: Declared fields and their types.
-        wanted: Fields that some expression, key or the event time reads; others are checked but not materialised.
-        where: Condition of the rows that go on, over declared fields; applied before anything is derived. None keeps all.
+        wanted: Fields that some expression, key or the event time reads; others are checked but not
+            materialised.
+        where: Condition of the rows that go on, over declared fields; applied before anything is
+            derived. None keeps all.
         derived: Derived columns in order of declaration.
         keys: Group keys and their types.
         aggregates: Output columns in order of declaration.

@@ -1,4 +1,4 @@
-"""Steps of a stream's state: merge a range, decide on a combine, take its result, count off flushes."""
+"""Steps of a stream's state: merge a range, decide on a combine, take its result, count flushes."""
 
 from common.payloads import Model
 from pipelines.stream import StreamSpec
@@ -99,10 +99,13 @@ def merge_next(
     return consumed
 
 
-def next_combine(state: StreamState, spec: StreamSpec, size_ms: int, *, draining: bool = False) -> CombineTask | None:
+def next_combine(
+    state: StreamState, spec: StreamSpec, size_ms: int, *, draining: bool = False
+) -> CombineTask | None:
     """Decide whether to merge segments now; depends on recorded numbers only.
 
-    Windows fire as soon as the watermark passes their end, but while a backlog is read several ranges are merged at a time.
+    Windows fire as soon as the watermark passes their end, but while a backlog is read several
+    ranges are merged at a time.
     """
     if not state.segments:
         return None
@@ -130,7 +133,7 @@ def next_combine(state: StreamState, spec: StreamSpec, size_ms: int, *, draining
 
 
 def take_combined(state: StreamState, task: CombineTask, result: CombineResult) -> None:
-    """Replace the merged segments by what was kept, and queue what was emitted as the next flush."""
+    """Replace the merged segments by what was kept; what was emitted is the next flush."""
     later = state.segments[len(task.segments) :]
     state.segments = ([result.kept] if result.kept else []) + later
     state.fresh_segments = len(later)
@@ -160,7 +163,10 @@ def take_flushed(state: StreamState, sink: str, flush_seq: int) -> None:
 
 
 def dead_batch(state: StreamState) -> list[DeadLetters]:
-    """Give the dead letters to deliver next; the batch is pinned, so that doing it again is doing the same."""
+    """Give the dead letters to deliver next.
+
+    The batch is pinned, so that doing it again is doing the same.
+    """
     if state.dead and not any(d.sequence <= state.dead_upto for d in state.dead):
         state.dead_upto = state.dead[-1].sequence
     return [d for d in state.dead if d.sequence <= state.dead_upto]
@@ -174,7 +180,7 @@ def take_dead_delivered(state: StreamState, sequence: int) -> None:
 
 
 def forget_planned(state: StreamState) -> list[RangeTask]:
-    """Take back what is planned and not merged, so that it is cut anew; returns what was taken back."""
+    """Take back what is planned and not merged, so that it is cut anew; gives what it was."""
     taken, state.planned = state.planned, []
     for partition in state.partitions.values():
         partition.planned = partition.cursor

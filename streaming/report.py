@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from pipelines.stream import StreamSpec
 from streaming.progress import open_windows
 from streaming.state import StreamState
-from streaming.status import PartitionStatus, SinkStatus
+from streaming.status import PartitionStatus, SinkStatus, StreamStatus
 from streaming.status import StreamState as StateName
-from streaming.status import StreamStatus
 
 _NAMES: dict[str, StateName] = {
     "running": "running",

@@ -7,7 +7,8 @@ class Blob(Model):
     """A frozen table of `row_count` rows: Arrow IPC bytes inline, or a reference to them.
 
     Attributes:
-        size_bytes: Length of the bytes, as recorded by whoever made them; branches depend on it, never on a fresh encoding.
+        size_bytes: Length of the bytes, as recorded by whoever made them; branches depend on it,
+            never on a fresh encoding.
     """
 
     row_count: int
@@ -22,7 +23,8 @@ class Segment(Model):
     Attributes:
         first_pane_ms: Start of the earliest pane in it, milliseconds since the epoch.
         last_pane_ms: Start of the latest pane in it.
-        first_fresh_ms: Start of the earliest pane with data not yet emitted; None when all of it was emitted.
+        first_fresh_ms: Start of the earliest pane with data not yet emitted; None when all of it
+            was emitted.
     """
 
     blob: Blob

@@ -28,7 +28,8 @@ class PartitionState(_Mutable):
         end: Last stable offset as last observed.
         until: Offset at which this run ends; None is open.
         max_event_ms: Maximum event time merged so far.
-        silent_since_ms: Workflow time since when nothing with a valid event time was to be had; None after news.
+        silent_since_ms: Workflow time since when nothing with a valid event time was to be had;
+            None after news.
         idle: Whether the partition no longer holds back the watermark.
         cut_ms: Workflow time at which the last range was cut.
     """
@@ -57,7 +58,8 @@ class RangeTask(_Mutable):
     """A planned range with everything its result depends on.
 
     Attributes:
-        watermark_ms: The stream's watermark when the range was planned; lateness is judged against it.
+        watermark_ms: The stream's watermark when the range was planned; lateness is judged against
+            it.
         now_ms: Workflow time when it was planned; the clock for "too far in the future".
     """
 
@@ -103,7 +105,8 @@ class StreamState(_Mutable):
         version: Version of this format.
         spec_hash: Hash of what changes results; ranges of another one are not merged.
         topic_id: Identity of the topic that the offsets belong to.
-        watermark_ms: Never goes back within an epoch; None until every partition that counts has an event time.
+        watermark_ms: Never goes back within an epoch; None until every partition that counts has an
+            event time.
         planned: Ranges planned and not merged.
         segments: Window state.
         fresh_segments: Segments added since the last combine.

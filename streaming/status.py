@@ -13,7 +13,12 @@ Outcome = Literal["completed", "drained", "stopped"]
 
 
 class PartitionStatus(Model):
-    """Where one partition stands; `offset` is the next one to merge, `lag` counts offsets to `end`."""
+    """Where one partition stands.
+
+    Attributes:
+        offset: Next one to merge.
+        lag: Offsets from there to `end`.
+    """
 
     partition: int
     offset: int
@@ -38,7 +43,8 @@ class StreamStatus(Model):
     Attributes:
         reason: Why the stream is in this state, or what it waits for; empty when all is well.
         target_lag: Offsets still to read up to `until` (bounded run) or to the ends last seen.
-        events_per_second: Records merged per second of workflow time since this run of the stream was started.
+        events_per_second: Records merged per second of workflow time since this run of the stream
+            was started.
         flushed_rows: Rows of all flushes frozen in this epoch.
         flush_seq: Last flush frozen.
         started_ms: Workflow time at which the stream was started, milliseconds since the epoch.
@@ -64,7 +70,10 @@ class StreamStatus(Model):
 
 
 class StreamFrom(Model):
-    """Where a fresh stream begins: `earliest`, `latest`, or the first records at or after a record time."""
+    """Where a fresh stream begins.
+
+    `earliest`, `latest`, or the first records at or after a record time.
+    """
 
     kind: Literal["earliest", "latest", "time"] = "earliest"
     time_ms: int | None = None
@@ -73,7 +82,8 @@ class StreamFrom(Model):
 class StreamUntil(Model):
     """Where a bounded run ends; pinned to offsets when the run starts.
 
-    `latest` pins the ends at the start, `time` the first offsets at or after a record time, `offsets` names them.
+    `latest` pins the ends at the start, `time` the first offsets at or after a record time,
+    `offsets` names them.
     """
 
     kind: Literal["latest", "time", "offsets"] = "latest"

@@ -1,7 +1,8 @@
-"""Event-time progress: a watermark per partition, their minimum, and idleness on the workflow clock.
+"""Event-time progress: watermarks of partitions, their minimum, idleness on the workflow clock.
 
-A partition is idle by observation, not by guess: two observations at least `idle_timeout` apart, the second asked for after
-that time had passed, both without anything to read that has a valid event time.
+A partition is idle by observation, not by guess: two observations at least `idle_timeout` apart,
+the second asked for after that time had passed, both without anything to read that has a valid
+event time.
 """
 
 from pipelines.stream import EventTime
@@ -37,17 +38,21 @@ def observe_ends(
 
 
 def add_partitions(state: StreamState, ends: dict[int, int]) -> None:
-    """Take in partitions that were added to the topic, from their first record; a bounded run keeps to those it had."""
+    """Take in partitions that were added to the topic, from their first record.
+
+    A bounded run keeps to those it had.
+    """
     if state.bounded:
         return
     for number in sorted(ends.keys() - state.partitions.keys()):
         state.partitions[number] = PartitionState(cursor=0, planned=0, end=ends[number])
 
 
-def idle_check_ms(
-    state: StreamState, event_time: EventTime, now_ms: int, most_ms: int
-) -> int:
-    """Give how long a long poll may last so that its end can confirm the next idle partition, at most `most_ms`."""
+def idle_check_ms(state: StreamState, event_time: EventTime, now_ms: int, most_ms: int) -> int:
+    """Give how long a long poll may last, at most `most_ms`.
+
+    Its end can then confirm the next idle partition.
+    """
     timeout_ms = event_time.idle_timeout_ms
     if timeout_ms is None:
         return most_ms
@@ -60,7 +65,7 @@ def idle_check_ms(
 
 
 def merge_maximum(partition: PartitionState, max_event_ms: int | None, now_ms: int) -> None:
-    """Take note of a merged range's maximum event time; None says that it had no valid one."""
+    """Take note of a merged range's maximum event time; None when it had no valid one."""
     if max_event_ms is None:
         if partition.silent_since_ms is None:
             partition.silent_since_ms = now_ms
@@ -72,7 +77,10 @@ def merge_maximum(partition: PartitionState, max_event_ms: int | None, now_ms: i
 
 
 def forget_observations(state: StreamState) -> None:
-    """Start observing anew, after a pause or an outage: what was seen before it says nothing about now."""
+    """Start observing anew, after a pause or an outage.
+
+    What was seen before it says nothing about now.
+    """
     for partition in state.partitions.values():
         partition.silent_since_ms = None
         partition.idle = False
@@ -86,11 +94,12 @@ def advance(state: StreamState, event_time: EventTime) -> None:
 
 
 def stream_watermark(partitions: list[PartitionState], event_time: EventTime) -> int | None:
-    """Compute the minimum over the partitions that count; None while one of them has shown no event time.
+    """Compute the minimum over the partitions that count.
 
-    A partition that a bounded run has finished no longer counts, and neither does an idle one. When all that is left is
-    idle, it is the maximum over all: what the log has shown so far. When all are finished it stays where it is, so that
-    a later run that goes on from here finds as few events late as can be.
+    None while one of them has shown no event time. A partition that a bounded run has finished no
+    longer counts, and neither does an idle one. When all that is left is idle, it is the maximum
+    over all: what the log has shown so far. When all are finished it stays where it is, so that a
+    later run that goes on from here finds as few events late as can be.
     """
     waiting = [p for p in partitions if not p.idle and not p.finished]
     seen = [p.max_event_ms for p in waiting or partitions if p.max_event_ms is not None]
@@ -103,7 +112,10 @@ def stream_watermark(partitions: list[PartitionState], event_time: EventTime) ->
 
 
 def firing_watermark(state: StreamState) -> int | None:
-    """Give the time up to which windows fire: the watermark, or the end of time when a bounded run has merged all."""
+    """Give the time up to which windows fire.
+
+    It is the watermark, or the end of time when a bounded run has merged all.
+    """
     if state.bounded and all(p.finished for p in state.partitions.values()):
         return END_OF_TIME_MS
     return state.watermark_ms

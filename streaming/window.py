@@ -1,6 +1,7 @@
 """Windows in integer milliseconds, `[start, end)`, aligned to the epoch plus an offset.
 
-A window is made of panes of gcd(size, slide); a tumbling window is one pane. Floor division makes negative times work.
+A window is made of panes of gcd(size, slide); a tumbling window is one pane. Floor division makes
+negative times work.
 """
 
 import math
@@ -40,10 +41,15 @@ class Windowing:
 
 
 def windowing(window: Window) -> Windowing:
-    """Derive panes from a window's declaration; raises `PipelineSpecError` for a kind the engine does not run."""
+    """Derive panes from a window's declaration.
+
+    Raises:
+        PipelineSpecError: The engine does not run windows of this kind.
+    """
     if window.kind != "tumbling" or window.timezone is not None:
         raise PipelineSpecError(
-            f"window `{window.kind}`: expected a tumbling window without time zone, the engine runs no other yet"
+            f"window `{window.kind}`: expected a tumbling window without time zone, got another; "
+            "the engine runs no other yet, declare a tumbling one"
         )
     slide_ms = window.slide_ms or window.size_ms
     return Windowing(window.size_ms, math.gcd(window.size_ms, slide_ms), window.offset_ms)

@@ -1,16 +1,19 @@
-"""Entry point of a worker process: `python -m workers --queues stream,stream-compute --name worker-1`."""
+"""Entry point of a worker process.
+
+`python -m workers --queues stream,stream-compute --name worker-1`
+"""
 
 import os
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")  # one process per core, and repeatable float sums
 
-import argparse  # noqa: E402 - polars reads its setting when it is imported
-import asyncio  # noqa: E402
-import sys  # noqa: E402
+import argparse
+import asyncio
+import sys
 
-from common.errors import SluiceError  # noqa: E402
-from common.log import configure_logging  # noqa: E402
-from common.settings_load import load_settings  # noqa: E402
+from common.errors import SluiceError
+from common.log import configure_logging
+from common.settings_load import load_settings
 
 
 def main() -> int:
@@ -22,7 +25,7 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging(settings.log)
-        from workers.process import serve
+        from workers.process import serve  # noqa: PLC0415 - heavy; wrong settings are said at once
 
         asyncio.run(serve(settings, arguments.queues.split(","), arguments.name))
     except SluiceError as error:

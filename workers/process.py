@@ -41,9 +41,7 @@ async def serve(settings: Settings, queues: Sequence[str], name: str) -> None:
     clients = open_clients(settings)
     async with contextlib.AsyncExitStack() as running:
         for queue in queues:
-            await running.enter_async_context(
-                open_worker(queue, client, clients, settings.worker)
-            )
+            await running.enter_async_context(open_worker(queue, client, clients, settings.worker))
         ready.parent.mkdir(parents=True, exist_ok=True)
         ready.write_text(name)
         log.info("worker ready", name=name, queues=list(queues))

@@ -31,11 +31,11 @@ class Queue:
     slots: int = LIGHT_SLOTS
 
 
-def _stream(clients: Clients, settings: WorkerSettings) -> Queue:
+def _stream(clients: Clients, _settings: WorkerSettings) -> Queue:
     book = StreamBookActivities(clients.log, clients.store, clients.sink)
     sinks = StreamSinkActivities(clients.store, clients.sink, clients.dead_letters)
     waiting = StreamActivities(clients.log, clients.store)
-    light = [
+    light: list[Callable[..., Any]] = [
         book.open, book.save_state, book.release, sinks.write_flush, sinks.deliver_dead_letters,
         waiting.wait_for_data,
     ]  # fmt: skip
