@@ -54,5 +54,5 @@ setup-dev: ## make .venv for development
 
 # Compiled once, so that not every test process compiles for itself.
 .venv/.kernels: $(wildcard streaming/*.py connectors/kafka*.py) | setup
-	@echo "compiling the kernels"
+	@echo "compiling the kernels" >&2
 	@if $(BIN)/python -c 'from workers.process import warm_up; warm_up()'; then touch $@; fi
