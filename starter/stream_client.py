@@ -153,7 +153,7 @@ class StreamClient:
         return status
 
     async def _retried(self, run: StreamRun) -> str:
-        """Say what is retried at this moment; the workflow itself hears of it some attempts later."""
+        """Say what is retried now; the workflow itself hears of it some attempts later."""
         found = await run.handle.describe(rpc_timeout=QUERY_TIMEOUT)
         failed = {
             f"{one.activity_type.name}: {one.last_failure.message}"

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -130,7 +131,7 @@ def test_endless_stream_is_watched_paused_resumed_and_stopped(shell: Shell) -> N
 def test_missing_topic_starts_nothing(
     shell: Shell, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    path = tmp_path_factory.mktemp("pipelines") / "ghost.yaml"
+    path = tmp_path / "ghost.yaml"
     path.write_text(
         "kind: stream\nname: ghost\nsource:\n  kafka: {topic: ghost, format: json}\n"
         "  fields: {at: timestamp_ms}\nevent_time: {field: at}\nwindow: {tumbling: 1m}\n"
@@ -143,7 +144,7 @@ def test_missing_topic_starts_nothing(
 
 
 @pytest.mark.parametrize("command", ["start", "status"])
-def test_temporal_that_is_down_is_one_message(shell: Shell, command: str) -> None:
+def test_temporal_that_is_down_is_one_message(command: str) -> None:
     environment = {**os.environ, "SLUICE_TEMPORAL__ADDRESS": "127.0.0.1:9"}
     done = subprocess.run(
         [sys.executable, "-P", "-m", "starter.main", "stream", command, "sales-1m"],
