@@ -1,4 +1,4 @@
-"""Streams on the embedded stack: fill a topic, run a stream, read what a reader of the sinks sees."""
+"""Streams on the embedded stack: fill a topic, run a stream, read what its readers see."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -52,14 +52,14 @@ async def raw_values(settings: Settings, topic: str) -> list[bytes | None]:
 
 
 def sales_spec(settings: Settings, name: str, topic: str, max_records: int) -> StreamSpec:
-    """Make `sales-1m` from the catalog over another topic, into a table of its own in all three databases."""
+    """Make `sales-1m` of the catalog over another topic, into a table in each database."""
     spec = load_stream(find_pipeline("sales-1m", settings.project_dir))
     table = name.replace("-", "_")
     return spec.model_copy(
         update={
             "name": name,
             "topic": topic,
-            "sinks": [SinkSpec(kind=kind, table=table) for kind in KINDS],
+            "sinks": [SinkSpec.model_validate({"kind": k, "table": table}) for k in KINDS],
             "trigger": Trigger(interval_ms=50, max_records=max_records),
         }
     )
@@ -90,7 +90,8 @@ class StreamOnStack:
 
     async def status(self) -> StreamStatus:
         """Ask the workflow where it stands."""
-        return await self.handle.query("status", result_type=StreamStatus)
+        status: StreamStatus = await self.handle.query("status", result_type=StreamStatus)
+        return status
 
     async def until(self, condition: Callable[[StreamStatus], bool]) -> StreamStatus:
         """Wait until the status is as wanted."""

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,7 +47,7 @@ class MemoryLog:
         ends = {n: len(values) for n, values in self.partitions.items()}
         return TopicState(self.topic_id, dict.fromkeys(ends, 0), ends)
 
-    async def offsets_at(self, topic: str, time_ms: int) -> dict[int, int]:
+    async def offsets_at(self, topic: str, time_ms: int) -> dict[int, int]:  # noqa: ARG002 - the port's
         """Records are stamped with their offset in milliseconds."""
         return {n: min(time_ms, len(values)) for n, values in self.partitions.items()}
 
@@ -61,7 +63,10 @@ class MemoryLog:
         return await self.describe(topic)
 
     async def read(
-        self, span: OffsetRange, topic_id: str, block_bytes: int
+        self,
+        span: OffsetRange,
+        topic_id: str,  # noqa: ARG002 - the port's
+        block_bytes: int,  # noqa: ARG002 - the port's
     ) -> AsyncIterator[RecordBlock]:
         """Give the range in blocks of three records."""
         self.reads.append(span)
@@ -131,15 +136,20 @@ class MemorySink:
         failures: Errors to raise, one per write, before the sink works again.
     """
 
-    rows: dict[tuple[object, str], dict[str, object]] = field(default_factory=dict)
+    rows: dict[tuple[datetime, str], dict[str, Any]] = field(default_factory=dict)
     failures: list[Exception] = field(default_factory=list)
     writes: list[FlushChunk] = field(default_factory=list)
 
-    async def prepare(self, table: SinkTable) -> Preflight:
+    async def prepare(self, table: SinkTable) -> Preflight:  # noqa: ARG002 - the port's
         """Nothing to make."""
         return Preflight()
 
-    async def write(self, table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> None:
+    async def write(
+        self,
+        table: SinkTable,  # noqa: ARG002 - the port's
+        chunk: FlushChunk,
+        rows: pa.Table,
+    ) -> None:
         """Keep the highest version of each row."""
         if self.failures:
             raise self.failures.pop(0)
@@ -149,7 +159,11 @@ class MemorySink:
             if name not in self.rows or row["_version"] >= self.rows[name]["_version"]:
                 self.rows[name] = row
 
-    async def final_rows(self, table: str, limit: int | None = None) -> pa.Table:
+    async def final_rows(
+        self,
+        table: str,  # noqa: ARG002 - the port's
+        limit: int | None = None,
+    ) -> pa.Table:
         """Give what a reader sees."""
         return pa.Table.from_pylist(list(self.rows.values())[:limit])
 
@@ -169,9 +183,13 @@ class MemoryRecordSink:
     failures: list[RetryableError] = field(default_factory=list)
 
     async def write_once(
-        self, writer: str, topic: str, sequence: int, records: list[Record]
+        self,
+        writer: str,
+        topic: str,  # noqa: ARG002 - the port's
+        sequence: int,
+        records: list[Record],
     ) -> None:
-        """Append unless the sequence is there; a failure after the append loses the answer, not the records."""
+        """Append unless the sequence is there; a failure loses the answer, not the records."""
         if sequence > self.sequences.get(writer, 0):
             self.sequences[writer] = sequence
             self.records += records

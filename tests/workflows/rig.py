@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from typing import Any
 
 from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
@@ -53,7 +54,7 @@ class StreamRig:
         stream = StreamActivities(self.log, self.store)
         book = StreamBookActivities(self.log, self.store, self.sinks.__getitem__)
         sink = StreamSinkActivities(self.store, self.sinks.__getitem__, self.dead)
-        light = [
+        light: list[Callable[..., Any]] = [
             book.open, book.save_state, book.release, sink.write_flush, sink.deliver_dead_letters,
             stream.wait_for_data,
         ]  # fmt: skip
@@ -100,7 +101,9 @@ class StreamRig:
         """Ask the stream how it is."""
         return await handle.query(StreamWorkflow.status)
 
-    async def until(self, handle: Handle, condition: Callable[[StreamStatus], bool]) -> StreamStatus:
+    async def until(
+        self, handle: Handle, condition: Callable[[StreamStatus], bool]
+    ) -> StreamStatus:
         """Let time pass until the status is as wanted."""
         async with asyncio.timeout(30):
             while True:
@@ -112,6 +115,6 @@ class StreamRig:
     def view(self, sink: str = "clickhouse") -> dict[tuple[int, str], int]:
         """Give window start (ms) and key to number of events, as a reader sees it."""
         return {
-            (int(start.timestamp() * 1000), key): row["n"]  # type: ignore[attr-defined]  # a datetime
+            (int(start.timestamp() * 1000), key): row["n"]
             for (start, key), row in self.sinks[sink].rows.items()
         }

@@ -55,7 +55,7 @@ async def test_a_fresh_start_claims_a_new_epoch_and_computes_the_same(rig: Strea
     second = await (await rig.start(spec, until=LATEST, fresh=True)).result()
     assert second.epoch == first.epoch + 1
     assert rig.view() == before
-    assert {row["_version"] >> 40 for row in rig.sinks["clickhouse"].rows.values()} == {2}  # type: ignore[operator]
+    assert {row["_version"] >> 40 for row in rig.sinks["clickhouse"].rows.values()} == {2}
 
 
 async def test_an_open_stream_fires_when_the_watermark_passes(rig: StreamRig) -> None:
@@ -71,7 +71,9 @@ async def test_an_open_stream_fires_when_the_watermark_passes(rig: StreamRig) ->
     assert rig.view() == {(0, "a"): 2}
 
 
-async def test_drained_and_started_again_it_goes_on_with_half_filled_windows(rig: StreamRig) -> None:
+async def test_drained_and_started_again_it_goes_on_with_half_filled_windows(
+    rig: StreamRig,
+) -> None:
     rig.log.append(0, event(0), event(500))
     handle = await rig.start(rig.spec())
     await rig.until(handle, lambda s: s.ledger.consumed == 2)
@@ -97,7 +99,9 @@ async def test_paused_it_reads_nothing_and_resumed_it_reads_all(rig: StreamRig) 
     await rig.server.sleep(86_400 * 14)
     assert len(rig.log.reads) == reads
     await handle.signal("resume")
-    await rig.until(handle, lambda s: s.ledger.consumed == 3 and s.flush_seq == 1 and not s.pending_flushes)
+    await rig.until(
+        handle, lambda s: s.ledger.consumed == 3 and s.flush_seq == 1 and not s.pending_flushes
+    )
     assert rig.view() == {(0, "a"): 2}
     await handle.signal("stop")
     await handle.result()
@@ -204,7 +208,9 @@ async def test_continuing_as_new_in_the_middle_changes_nothing(rig: StreamRig) -
     assert result.ledger.consumed == 121
     assert result.ledger.balanced
     assert len(rig.dead.records) == 1
-    first = await rig.server.client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id).describe()
+    first = await rig.server.client.get_workflow_handle(
+        handle.id, run_id=handle.first_execution_run_id
+    ).describe()
     assert first.status is WorkflowExecutionStatus.CONTINUED_AS_NEW
 
 

@@ -1,4 +1,4 @@
-"""A log of decoded events in memory, the engine run over it step by step, and a brute-force answer."""
+"""A log of events in memory, the engine run over it step by step, and a brute-force answer."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from decimal import Decimal
 import polars as pl
 
 from pipelines.stream import EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
-from streaming.combine import KEY, WINDOW_START
+from streaming.combine import KEY, WINDOW_START, pane_span
 from streaming.frame import from_bytes, to_bytes
 from streaming.ledger import Ledger
 from streaming.merge_step import combine_inline
@@ -23,7 +23,6 @@ from streaming.progress import (
     take_flushed,
 )
 from streaming.segment import Blob, Segment
-from streaming.combine import pane_span
 from streaming.state import PartitionState, RangeTask, SinkCursor, StreamState, decode_state
 from streaming.watermark import observe_ends
 
@@ -49,7 +48,8 @@ def make_spec(disorder_ms: int, max_records: int, allowed_ms: int = 0) -> Stream
         name="model",
         topic="events",
         fields={
-            "at": "timestamp_ms", "category": "string?", "amount": "decimal(12,2)", "customer": "int64",
+            "at": "timestamp_ms", "category": "string?", "amount": "decimal(12,2)",
+            "customer": "int64",
         },
         event_time=EventTime(field="at", out_of_orderness_ms=disorder_ms, idle_timeout_ms=10_000),
         group_by=["category"],
@@ -78,7 +78,8 @@ def to_frame(events: list[Event]) -> pl.DataFrame:
             "customer": [e.customer for e in events],
         },
         schema={
-            "at": pl.Int64, "category": pl.String, "amount": pl.Decimal(12, 2), "customer": pl.Int64,
+            "at": pl.Int64, "category": pl.String, "amount": pl.Decimal(12, 2),
+            "customer": pl.Int64,
         },
     ).with_columns(pl.col("at").cast(pl.Datetime("ms", "UTC")))  # fmt: skip
 
@@ -90,12 +91,13 @@ def brute_force(log: Log) -> dict[tuple[int, str], tuple[object, ...]]:
         for event in events:
             key = r"\N" if event.category is None else event.category
             groups[event.event_ms // SIZE_MS * SIZE_MS, key].append(event)
-    rows = {}
+    rows: dict[tuple[int, str], tuple[object, ...]] = {}
     for name, events in groups.items():
         cents = [Decimal(e.cents) for e in events]
         total = sum(cents) / 100
         rows[name] = (
-            len(events), total, min(cents) / 100, max(cents) / 100, len({e.customer for e in events}),
+            len(events), total, min(cents) / 100, max(cents) / 100,
+            len({e.customer for e in events}),
         )  # fmt: skip
     return rows
 
@@ -126,8 +128,8 @@ class Engine:
             for n, events in log.items()
         }
         state = StreamState(
-            pipeline=spec.name, spec_hash=spec.result_hash(), epoch=1, topic=spec.topic, topic_id="t",
-            partitions=partitions, sinks=[SinkCursor(name="s")],
+            pipeline=spec.name, spec_hash=spec.result_hash(), epoch=1, topic=spec.topic,
+            topic_id="t", partitions=partitions, sinks=[SinkCursor(name="s")],
         )  # fmt: skip
         return cls(spec, log, state)
 
@@ -151,7 +153,9 @@ class Engine:
             first, last, fresh = pane_span(partial.frame)
             assert first is not None
             assert last is not None
-            segment = Segment(blob=blob, first_pane_ms=first, last_pane_ms=last, first_fresh_ms=fresh)
+            segment = Segment(
+                blob=blob, first_pane_ms=first, last_pane_ms=last, first_fresh_ms=fresh
+            )
         self.results[span.partition, span.start] = RangeResult(
             span=span,
             epoch=1,
@@ -195,7 +199,7 @@ class Engine:
                 self.view[name] = (version, values)
 
     def crash(self) -> None:
-        """Lose everything but the state, as a worker does; what was planned is done again from its pinned input."""
+        """Lose everything but the state; what was planned is done again from its pinned input."""
         self.state = decode_state(self.state.encode())
         self.flying = list(self.state.planned)
         self.results = {}

@@ -1,5 +1,7 @@
 """The engine against brute force, with crashes, odd cuts and any order of completion."""
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,9 +34,9 @@ def logs(draw: st.DrawFn, disorder_ms: int) -> Log:
 def canonical(log: Log) -> Log:
     """Escape keys as the engine does, so that the text `\\N` and null stay two keys."""
     return {
-        n: [Event(e.event_ms, e.category.replace("\\", "\\\\") if e.category else None, e.cents, e.customer) for e in events]
+        n: [replace(e, category=e.category and e.category.replace("\\", "\\\\")) for e in events]
         for n, events in log.items()
-    }  # fmt: skip
+    }
 
 
 @settings(max_examples=150, deadline=None)
