@@ -30,6 +30,9 @@ async function open() {
   }
   const database = await PGlite.create(options);
   await database.exec('CREATE EXTENSION IF NOT EXISTS timescaledb');
+  // An extension that was there before loads at the first call of its code; until then the planner knows no
+  // hypertables and refuses every INSERT into one.
+  await database.exec("SELECT public.time_bucket('1 second', now())");
   return database;
 }
 
