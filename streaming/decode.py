@@ -5,6 +5,9 @@ twice the last one counts; half a surrogate pair is refused; nesting ends at 128
 are digits only (`1.0` and `1e3` are none), decimals may have an exponent and trailing zeros as long
 as the value is exact, floats are rounded correctly. A `json` field keeps its text as it came, null
 in it is a null. A number never passes through a float on its way to an integer or a decimal.
+
+What a sink would refuse later is refused here: times outside of the years 1901 to 2298, text with
+U+0000, and in `json` fields numbers of more than 4,000 characters or an exponent beyond ±4,000.
 """
 
 from dataclasses import dataclass

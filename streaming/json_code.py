@@ -41,8 +41,17 @@ MEMO_COLUMNS = 3
 MEMO_ROWS = 128
 
 MAX_DEPTH = 128
-MIN_TIME_MS = -62_135_596_800_000
-MAX_TIME_MS = 253_402_300_799_999
+MIN_TIME_MS = -2_177_452_800_000
+MAX_TIME_MS = 10_382_255_999_999
+DAY_MS = 86_400_000
+MIN_DAY = MIN_TIME_MS // DAY_MS
+MAX_DAY = MAX_TIME_MS // DAY_MS
+"""1901-01-01 to 2298-12-31: ClickHouse holds 1900 to 2299, and windows reach beyond events."""
+MAX_NUMBER_BYTES = 4_000
+MAX_POWER = 4_000
+"""Bounds of a number within a `json` field: PostgreSQL's jsonb holds 131,072 digits and 16,383
+places.
+"""
 
 # Verdicts on a string or value while it is read.
 OK = 0
@@ -80,3 +89,5 @@ NO_ZONE = 48
 TIME_OUT_OF_RANGE = 49
 NO_EVENT_TIME = 50
 TOO_FAR_AHEAD = 51
+ZERO_CHARACTER = 52
+HUGE_NUMBER = 53

@@ -26,9 +26,9 @@ _EXPECTED = {
     "int64": "an integer of 64 bits, without point or exponent",
     "float64": "a number within the range of 64-bit floats",
     "bool": "true or false",
-    "timestamp_ms": "an integer of milliseconds since 1970 in the years 1 to 9999",
-    "timestamp": "an ISO 8601 time with zone in the years 1 to 9999",
-    "date": "a date written YYYY-MM-DD",
+    "timestamp_ms": "an integer of milliseconds since 1970 in the years 1901 to 2298",
+    "timestamp": "an ISO 8601 time with zone in the years 1901 to 2298",
+    "date": "a date written YYYY-MM-DD in the years 1901 to 2298",
     "uuid": "a UUID of 36 characters",
     "json": "a JSON value",
 }
@@ -39,6 +39,7 @@ _DETAIL = {
     code.NO_ZONE: ", which has no time zone",
     code.OUT_OF_RANGE: ", which is out of range",
     code.TIME_OUT_OF_RANGE: ", which is out of range",
+    code.HUGE_NUMBER: ", which holds a number of too many digits",
 }
 
 
@@ -63,6 +64,11 @@ def field_reason(verdict: int, name: str, kind: FieldType, value: bytes, at: int
         return f"`{name}` is null: expected {expected}"
     if verdict == code.NO_EVENT_TIME:
         return f"`{name}` is null or missing: every record needs an event time"
+    if verdict == code.ZERO_CHARACTER:
+        return (
+            f"`{name}` must not hold U+0000, PostgreSQL cannot store it: "
+            f"expected {expected} without, got {value_text(value, at)}"
+        )
     return f"`{name}` must be {expected}, got {value_text(value, at)}{_DETAIL.get(verdict, '')}"
 
 

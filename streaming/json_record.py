@@ -6,7 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from streaming import json_code, json_jit, json_number, json_text, json_time, json_value
+from streaming import (
+    json_code,
+    json_jit,
+    json_limit,
+    json_number,
+    json_text,
+    json_time,
+    json_value,
+)
 from streaming.json_code import (
     ABSENT,
     CUT_SHORT,
@@ -290,7 +298,9 @@ def check_fields(
     return OK, UNKNOWN
 
 
-_SOURCE = fingerprint(json_code, json_jit, json_text, json_number, json_time, json_value)
+_SOURCE = fingerprint(
+    json_code, json_jit, json_text, json_limit, json_number, json_time, json_value
+)
 
 
 def _decode_block(source: str) -> Callable[..., tuple[int, int, int]]:

@@ -186,7 +186,7 @@ def any_string_end(text: Bytes, at: int, end: int) -> tuple[int, int]:
 def unescape(text: Bytes, at: int, end: int, into: Bytes, to: int) -> int:
     """Write the text of a checked string to `into[to:]`; returns the end there.
 
-    Its raw bytes are `at` to `end`.     The text is never longer than its raw bytes.
+    Its raw bytes are `at` to `end`. The text is never longer than its raw bytes.
     """
     while at < end:
         c = byte_at(text, at)

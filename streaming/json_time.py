@@ -2,11 +2,10 @@
 # ruff: noqa: C901, PLR0911, PLR0912, PLR1714
 # A kernel is one flat machine over bytes: every call and every cleverer comparison costs speed.
 
-from streaming.json_code import BAD_TEXT, NO_ZONE, OK
+from streaming.json_code import BAD_TEXT, DAY_MS, NO_ZONE, OK
 from streaming.json_jit import Bytes, byte_at, called, inlined
 from streaming.json_text import COLON, MINUS, peek
 
-DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
 

@@ -18,7 +18,9 @@ from streaming.json_code import (
     INT64,
     JSON,
     LIST,
+    MAX_DAY,
     MAX_TIME_MS,
+    MIN_DAY,
     MIN_TIME_MS,
     NOT_INTEGER,
     NULL,
@@ -32,8 +34,10 @@ from streaming.json_code import (
     TOO_MANY_PLACES,
     UUID,
     WRONG_TYPE,
+    ZERO_CHARACTER,
 )
 from streaming.json_jit import Bytes, byte_at, called, inlined, int64, word_at
+from streaming.json_limit import holds_zero, stored_fault
 from streaming.json_number import (
     INFINITY,
     MAX_EXPONENT,
@@ -99,6 +103,8 @@ def read_text(
         verdict, value = read_date(text, at, end)
         if verdict == OK and end - at != 10:
             return BAD_TEXT, 0, 0, used
+        if verdict == OK and (value < MIN_DAY or value > MAX_DAY):
+            return TIME_OUT_OF_RANGE, 0, 0, used
         return verdict, value, 0, used
     if kind == TIMESTAMP:
         verdict, value = read_timestamp(text, at, end)
@@ -202,6 +208,8 @@ def read_value(
                 low, high = view(text, limit, at + 1, close - at - 1, 0)
                 return close + 1, OK, OK, low, high, used
             size = unescape(text, at + 1, close, scratch, used) - used
+            if holds_zero(scratch, used, used + size):
+                return close + 1, OK, ZERO_CHARACTER, 0, 0, used
             low, high = view(scratch, 0, used, size, 1)
             return close + 1, OK, OK, low, high, used + size
         if kind == UUID or kind == TIMESTAMP or kind == DATE:
@@ -238,6 +246,9 @@ def read_value(
     if kind == LIST and c == OPEN_BRACKET:
         return after, OK, OK, at, after - at, used
     if kind == JSON:
+        state = stored_fault(text, at, after)
+        if state != OK:
+            return after, OK, state, 0, 0, used
         low, high = view(text, limit, at, after - at, 0)
         return after, OK, OK, low, high, used
     return after, OK, WRONG_TYPE, 0, 0, used

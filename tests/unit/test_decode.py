@@ -112,8 +112,20 @@ def test_decode_keeps_texts_alive_when_the_block_is_gone() -> None:
         ("decimal(4,2)", b'{"x":1.005}', r"decimal\(4,2\), got 1.005, .* too many decimal places"),
         ("decimal(4,2)", b'{"x":100}', "got 100, which has too many digits"),
         ("timestamp", b'{"x":"2026-05-01T00:00"}', "which has no time zone"),
-        ("date", b'{"x":"2026-02-29"}', 'YYYY-MM-DD, got "2026-02-29"'),
-        ("timestamp_ms", b'{"x":253402300800000}', "out of range"),
+        ("date", b'{"x":"2026-02-29"}', 'YYYY-MM-DD in .*, got "2026-02-29"$'),
+        ("date", b'{"x":"1900-12-31"}', "in the years 1901 to 2298, .*which is out of range"),
+        ("timestamp", b'{"x":"2299-01-01T00:00Z"}', "years 1901 to 2298, .*which is out of range"),
+        ("timestamp_ms", b'{"x":10382256000000}', "years 1901 to 2298, .*which is out of range"),
+        ("timestamp_ms", b'{"x":-2177452800001}', "out of range"),
+        (
+            "string",
+            b'{"x":"a\\u0000b"}',
+            r"not hold U\+0000, PostgreSQL cannot .*a.u0000b",
+        ),
+        ("json", b'{"x":{"a":["\\\\\\u0000"]}}', r"`x` must not hold U\+0000"),
+        ("json", b'{"x":{"\\u0000":1}}', r"`x` must not hold U\+0000"),
+        ("json", b'{"x":[1e4001]}', "a number of too many digits"),
+        ("list<string>", b'{"x":["a","\\u0000"]}', r"`x\[1\]` must not hold U\+0000"),
         ("list<int32>", b'{"x":[1,[2]]}', r"`x\[1\]` must be an integer .* got \[2\]"),
         ("string", b'{"x":null}', "`x` is null: expected text"),
         ("string", b'{"y":1}', "`x` is missing: expected text"),
@@ -176,6 +188,12 @@ def test_decode_keeps_json_as_it_came_and_lowers_uuids() -> None:
     rows = decoder({"j": "json", "u": "uuid"}).decode(block(value), NOW_MS).rows
     assert rows["j"].to_list() == ['{"a": [1, 2.50]}']
     assert rows["u"].to_list() == ["aaaaaaaa-bbbb-4ccc-8ddd-0123456789ab"]
+
+
+def test_decode_tells_u0000_from_an_escaped_backslash_before_letters() -> None:
+    value = b'{"s":"\\\\u0000","j":["\\\\u0000",1e4000],"\\u0000":"\\u0000"}'
+    rows = decoder({"s": "string", "j": "json"}).decode(block(value), NOW_MS).rows
+    assert rows.select("s", "j").rows() == [("\\u0000", '["\\\\u0000",1e4000]')]
 
 
 def test_decode_reads_nested_lists() -> None:

@@ -23,7 +23,8 @@ from streaming.record_block import RecordBlock
 
 NOW_MS = 1_760_000_000_000
 AHEAD_MS = 3_600_000
-MIN_MS, MAX_MS = -62_135_596_800_000, 253_402_300_799_999
+MIN_MS, MAX_MS = -2_177_452_800_000, 10_382_255_999_999
+FIRST_DAY, LAST_DAY = date(1901, 1, 1), date(2298, 12, 31)
 FIELDS = {
     name: parse_field_type(text)
     for name, text in {
@@ -115,7 +116,27 @@ def _float(value: object) -> float:
 def _plain_text(value: object) -> str:
     if not isinstance(value, str) or isinstance(value, Number):
         raise TypeError
+    if "\0" in value:
+        raise ValueError
     return value
+
+
+def _storable(tree: object) -> object:
+    """Refuse what PostgreSQL's jsonb does not hold."""
+    if isinstance(tree, Number):
+        power = tree.lower().partition("e")[2]
+        if len(tree) > 4_000 or abs(int(power or 0)) > 4_000:
+            raise ValueError
+    elif isinstance(tree, str):
+        _plain_text(tree)
+    elif isinstance(tree, Pairs):
+        for key, item in tree.items:
+            _plain_text(key)
+            _storable(item)
+    elif isinstance(tree, list):
+        for item in tree:
+            _storable(item)
+    return tree
 
 
 def _boolean(value: object) -> bool:
@@ -129,6 +150,13 @@ def _day(value: object) -> int:
     if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         raise ValueError
     return date.fromisoformat(text).toordinal() - 719_163
+
+
+def _near_day(value: object) -> int:
+    days = _day(value)
+    if not FIRST_DAY <= date.fromisoformat(str(value)) <= LAST_DAY:
+        raise ValueError
+    return days
 
 
 def _instant(value: object) -> int:
@@ -174,10 +202,10 @@ def convert(kind: FieldType, value: object) -> object:
         "timestamp_ms": lambda v: _integer(v, MIN_MS, MAX_MS),
         "float64": _float,
         "bool": _boolean,
-        "date": _day,
+        "date": _near_day,
         "timestamp": _instant,
         "uuid": _uuid,
-        "json": lambda v: v,
+        "json": _storable,
     }
     return readers[kind.base](value)
 
@@ -269,12 +297,13 @@ NUMBERS = st.one_of(
     st.from_regex(r"-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,25})?([eE][-+]?[0-9]{1,3})?", fullmatch=True),
     st.floats(allow_nan=False, allow_infinity=False).map(repr),
     st.decimals(-(10**10), 10**10, places=2).map(str),
-    st.sampled_from(["-0", "-0.0", "01", "1.", ".5", "+1", "1e", "NaN", "-Infinity", "0x1", "9" * 300, "1e309", "1e-400"]),
+    st.sampled_from(["-0", "-0.0", "01", "1.", ".5", "+1", "1e", "NaN", "-Infinity", "0x1", "9" * 300, "1e309", "1e-400", "1e4000", "1E+4001", "-1e-04000", "1e-04001", "0." + "7" * 3998, "7" * 4001]),
 )  # fmt: skip
 STRINGS = st.one_of(
     st.text().map(json.dumps),
     st.text().map(lambda text: json.dumps(text, ensure_ascii=False)),
     st.text(alphabet='"\\/bfnrtu0dD8cC', max_size=20).map(lambda text: f'"{text}"'),
+    st.from_regex(r'"(\\u0000|\\\\|u0000|a){0,5}"', fullmatch=True),
     st.from_regex(r'"(\\u[dD][89a-fA-F][0-9a-f]{2}|\\u[0-9a-f]{4}|a){0,5}"', fullmatch=True),
 )
 TIMES = st.one_of(
@@ -285,7 +314,18 @@ TIMES = st.one_of(
     ),
     st.dates().map(lambda day: f'"{day}"'),
     st.sampled_from(
-        ['"0001-01-01T00:00+00:01"', '"9999-12-31T23:59:59.999-00:01"', '"2024\\u002d02-29"']
+        [
+            '"1901-01-01T00:00+00:01"',
+            '"1900-12-31T23:59:59.999-00:01"',
+            '"2298-12-31T23:59:59.999Z"',
+            '"2298-12-31T23:59:59.999-00:01"',
+            '"0001-01-01T00:00+00:01"',
+            '"2024\\u002d02-29"',
+            '"1900-12-31"',
+            '"1901-01-01"',
+            '"2298-12-31"',
+            '"2299-01-01"',
+        ]
     ),
 )
 TOKENS = st.one_of(
@@ -299,7 +339,7 @@ FITTING = {
     "text": STRINGS, "when": st.integers(NOW_MS - 10**12, NOW_MS + 2 * AHEAD_MS).map(str), "small": st.integers(-(2**31), 2**31 - 1).map(str),
     "big": st.integers(-(2**63), 2**63 - 1).map(str), "ratio": NUMBERS, "on": st.sampled_from(["true", "false"]),
     "price": st.decimals(-(10**10) + 1, 10**10 - 1, places=2).map(str), "wide": st.decimals(-(10**28) + 1, 10**28 - 1, places=10).map(lambda d: f"{d:f}"),
-    "at": TIMES, "day": st.dates().map(lambda day: f'"{day}"'), "id": st.uuids().map(lambda u: f'"{u}"'), "any": TOKENS,
+    "at": TIMES, "day": st.dates(FIRST_DAY, LAST_DAY).map(lambda day: f'"{day}"'), "id": st.uuids().map(lambda u: f'"{u}"'), "any": TOKENS,
     "tags": st.lists(st.integers(-(2**63), 2**63 - 1) | st.none(), max_size=5).map(json.dumps), "naïve key": STRINGS, "must": st.integers(0, 9).map(str),
 }  # fmt: skip
 MUTATIONS = st.lists(
