@@ -146,15 +146,25 @@ class StreamClient:
                 raise self._unavailable(error) from error
             if not run.is_open:
                 return _from_result(run.name, await self.result(run))
+            if "Workflow Task in failed state" in str(error):
+                raise NoAnswerError(
+                    f"stream `{run.name}`: expected its workflow to go on, got a step that fails "
+                    f"and is tried again; see `sluice logs worker-stream`, {self.web_ui(run.name)}"
+                ) from error
             raise NoAnswerError(
                 f"stream `{run.name}`: expected a worker on queue `{STREAM_QUEUE}` to answer, got "
                 f"none ({_first_line(error)}); it goes on when one is there: run `sluice up`"
             ) from error
+        if run.is_open and not status.reason:
+            return status.model_copy(update={"reason": await self._retried(run)})
         return status
 
     async def _retried(self, run: StreamRun) -> str:
         """Say what is retried now; the workflow itself hears of it some attempts later."""
-        found = await run.handle.describe(rpc_timeout=QUERY_TIMEOUT)
+        try:
+            found = await run.handle.describe(rpc_timeout=QUERY_TIMEOUT)
+        except RPCError as error:
+            raise self._unavailable(error) from error
         failed = {
             f"{one.activity_type.name}: {one.last_failure.message}"
             for one in found.raw_description.pending_activities

@@ -128,9 +128,7 @@ def test_endless_stream_is_watched_paused_resumed_and_stopped(shell: Shell) -> N
     assert "has ended" in gone.stderr
 
 
-def test_missing_topic_starts_nothing(
-    shell: Shell, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_missing_topic_starts_nothing(shell: Shell, tmp_path: Path) -> None:
     path = tmp_path / "ghost.yaml"
     path.write_text(
         "kind: stream\nname: ghost\nsource:\n  kafka: {topic: ghost, format: json}\n"
