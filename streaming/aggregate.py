@@ -1,10 +1,12 @@
 """Aggregates as mergeable partials: one partial per (pane, key), commutative and associative.
 
 They are so bit for bit, but for float sums, which agree within 1e-12 relative: integer and decimal
-sums are exact 128-bit decimals until they are emitted.
+sums are exact until they are emitted. polars lets a grouped sum of decimals wrap around, so values
+of many digits are summed as two halves, each of which no count of 64 bits can overflow.
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 import polars as pl
 
@@ -16,6 +18,10 @@ from streaming.field_dtype import polars_type
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _INTEGERS = ("int32", "int64")
+_MAX_DIGITS = 38
+_HALF_DIGITS = 19
+_HALF = 10**_HALF_DIGITS
+_MEAN_PLACES = 4
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,12 @@ class Aggregate:
             return [value.drop_nulls().unique().sort().alias(self.slot)]
         if function in ("min", "max"):
             return [getattr(value, function)().alias(self.slot)]
-        total = _exact(value, self.call.argument.type).sum().alias(self.slot)
-        return [total, value.count().cast(pl.Int64).alias(f"{self.slot}_n")]
+        count = value.count().cast(pl.Int64).alias(f"{self.slot}_n")
+        exact = _exact(value, self.call.argument.type)
+        if not self._is_halved:
+            return [exact.sum().alias(self.slot), count]
+        units, half = exact.to_physical(), pl.lit(_HALF, dtype=pl.Int128)
+        return [_total(units // half, self.slot), _total(units % half, f"{self.slot}_low"), count]
 
     def merge(self) -> list[pl.Expr]:
         """Give the expressions that make one partial of several of the same group."""
@@ -71,14 +81,17 @@ class Aggregate:
             return [value.explode(empty_as_null=False).unique().sort()]
         if function in ("min", "max"):
             return [getattr(value, function)()]
-        return [value.sum(), pl.col(f"{self.slot}_n").sum()]
+        parts = ("_low", "_n") if self._is_halved else ("_n",)
+        return [value.sum(), *(pl.col(self.slot + part).sum() for part in parts)]
 
     def finish(self, frame: pl.DataFrame) -> pl.Series:
         """Compute the output column of merged partials.
 
         Raises:
-            ContractViolationError: An integer sum does not fit 64 bits.
+            ContractViolationError: An integer sum does not fit 64 bits, or a decimal one 38 digits.
         """
+        if self._is_halved:
+            frame = frame.with_columns(self._whole(frame))
         value, function, argument = pl.col(self.slot), self.call.function, self.call.argument
         if function in ("count", "min", "max"):
             result = value
@@ -98,6 +111,43 @@ class Aggregate:
         assert argument is not None or function == "count"  # noqa: S101 - for the type checker
         return frame.select(result.cast(polars_type(self.type)).alias(self.column)).to_series()
 
+    @property
+    def _is_halved(self) -> bool:
+        """Whether a sum of 64 bits of values may have more than 38 digits."""
+        argument = self.call.argument
+        return (
+            self.call.function in ("sum", "avg")
+            and argument is not None
+            and argument.type.base == "decimal"
+            and (argument.type.precision or _MAX_DIGITS) > _HALF_DIGITS
+        )
+
+    def _whole(self, frame: pl.DataFrame) -> pl.Series:
+        """Put the halves of decimal sums together."""
+        # The parser types every decimal.
+        assert self.call.argument is not None  # noqa: S101 - for the type checker
+        scale = self.call.argument.type.scale or 0
+        half = pl.lit(_HALF, dtype=pl.Int128)
+        low = pl.col(f"{self.slot}_low").cast(pl.Int128)
+        halves = frame.select(
+            (pl.col(self.slot).cast(pl.Int128) + low // half).alias("high"),
+            (low % half).alias("low"),
+        )
+        digits = _MAX_DIGITS - (_MEAN_PLACES if self.call.function == "avg" else 0)
+        ordered = halves.sort("high", "low")
+        for high, rest in (*ordered.head(1).rows(), *ordered.tail(1).rows()):
+            total = high * _HALF + rest
+            if abs(total) >= 10**digits:
+                raise ContractViolationError(
+                    f"aggregate `{self.column}` = `{self.call.text}`: expected the sum to have at "
+                    f"most {digits} digits, {scale} of them after the point, got "
+                    f"{len(str(abs(total)))}; give the decimal fewer places (`round(x, 2)`) or use "
+                    "`cast(… as double)`"
+                )
+        units = (pl.col("high") * half + pl.col("low")).cast(pl.Decimal(_MAX_DIGITS, 0))
+        unit = pl.lit(Decimal(1).scaleb(-scale), dtype=pl.Decimal(_MAX_DIGITS, scale))
+        return halves.select((units * unit).alias(self.slot)).to_series()
+
     def _check_int64(self, frame: pl.DataFrame) -> None:
         if self.type.base != "int64" or frame.is_empty():
             return
@@ -108,6 +158,10 @@ class Aggregate:
                     f"aggregate `{self.column}` = `{self.call.text}`: expected a 64-bit sum, got "
                     f"{total}; sum a `decimal` instead (`cast(… as decimal(38,0))`)"
                 )
+
+
+def _total(values: pl.Expr, name: str) -> pl.Expr:
+    return values.sum().cast(pl.Decimal(_MAX_DIGITS, 0)).alias(name)
 
 
 def _exact(value: pl.Expr, kind: FieldType) -> pl.Expr:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from contracts.field_type import FieldType
-from streaming.field_dtype import polars_type
+from streaming.group_key import canonical_key
 from streaming.partial import FRESH, merge_partials
 from streaming.plan import StreamPlan
 from streaming.window import PANE
@@ -78,7 +78,7 @@ def finish(plan: StreamPlan, merged: pl.DataFrame) -> pl.DataFrame:
     """Turn merged partials into the rows that readers see.
 
     Raises:
-        ContractViolationError: An integer sum does not fit 64 bits.
+        ContractViolationError: An integer sum does not fit 64 bits, or a decimal one 38 digits.
     """
     instant = pl.Datetime("ms", "UTC")
     start = pl.col(PANE).cast(instant)
@@ -90,26 +90,3 @@ def finish(plan: StreamPlan, merged: pl.DataFrame) -> pl.DataFrame:
         canonical_key(plan.keys).alias(KEY),
         pl.lit(value=False).alias(DELETED),
     ).sort(WINDOW_START, KEY)
-
-
-def canonical_key(keys: tuple[tuple[str, FieldType], ...]) -> pl.Expr:
-    r"""Encode group keys as one text that is never null and never the same for two keys.
-
-    Parts are joined by `|`; `\` and `|` within a part are escaped by `\`, null is `\N`.
-    """
-    if not keys:
-        return pl.lit("")
-    parts = [
-        pl.col(name).cast(pl.String).str.replace_all("\\", "\\\\", literal=True)
-        .str.replace_all("|", "\\|", literal=True).fill_null("\\N")
-        if polars_type(kind) == pl.String
-        else _plain_text(name, kind).fill_null("\\N")
-        for name, kind in keys
-    ]  # fmt: skip
-    return pl.concat_str(parts, separator="|")
-
-
-def _plain_text(name: str, kind: FieldType) -> pl.Expr:
-    if kind.base in ("timestamp", "timestamp_ms"):
-        return pl.col(name).dt.epoch("ms").cast(pl.String)
-    return pl.col(name).cast(pl.String)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import polars as pl
 from polars.exceptions import PolarsError
 
+from streaming.group_key import may_be_long, outside_time, refusal
 from streaming.ledger import Ledger
 from streaming.plan import StreamPlan
 from streaming.window import PANE
@@ -16,7 +17,12 @@ FRESH = "_fresh"
 
 @dataclass(frozen=True)
 class RowError:
-    """An event that an expression could not compute; `row` counts within the frame."""
+    """An event that an expression could not compute, or whose group no table can hold.
+
+    Attributes:
+        row: Place of the event in the frame.
+        error: Why, in words for an operator.
+    """
 
     row: int
     error: str
@@ -31,7 +37,7 @@ class RangePartial:
         ledger: Counts without `consumed` and what the decoder dead-lettered.
         max_event_ms: Maximum event time over all events, also filtered and late ones; None without
             events.
-        errors: Events whose expressions failed; they are dead letters and counted so.
+        errors: Events that are dead letters, and counted so.
     """
 
     frame: pl.DataFrame
@@ -57,11 +63,18 @@ def aggregate_events(
     maximum_ms: int | None = rows.select(pl.col("_event_ms").max()).item()
     errors: list[RowError] = []
     try:
-        frame, ledger = _aggregate(plan, rows, watermark_ms)
+        kept, ledger = _on_time(plan, rows, watermark_ms)
+        frame = start_partials(plan, kept)
     except PolarsError:
         _find_failures(lambda part: _compute(plan, part), rows, errors)
-        rows = rows.filter(~pl.col("_row").is_in([error.row for error in errors]))
-        frame, ledger = _aggregate(plan, rows, watermark_ms)
+        rows = _without(rows, errors)
+        kept, ledger = _on_time(plan, rows, watermark_ms)
+        frame = start_partials(plan, kept)
+    unfit = _unfit(plan, frame, kept)
+    if unfit:
+        errors += unfit
+        kept, ledger = _on_time(plan, _without(rows, unfit), watermark_ms)
+        frame = start_partials(plan, kept)
     return RangePartial(
         frame=frame,
         ledger=ledger.plus(Ledger(dead_lettered=len(errors))),
@@ -70,9 +83,10 @@ def aggregate_events(
     )
 
 
-def _aggregate(
+def _on_time(
     plan: StreamPlan, rows: pl.DataFrame, watermark_ms: int | None
 ) -> tuple[pl.DataFrame, Ledger]:
+    """Filter, derive, and leave out late events."""
     kept = rows if plan.where is None else rows.filter(plan.where)
     filtered = rows.height - kept.height
     kept = _derive(plan, kept).with_columns(plan.windowing.pane_of(pl.col("_event_ms")).alias(PANE))
@@ -82,8 +96,20 @@ def _aggregate(
         on_time = kept.filter(pl.col(PANE) > closed_ms)
         late = kept.height - on_time.height
         kept = on_time
-    ledger = Ledger(aggregated=kept.height, filtered=filtered, late=late)
-    return start_partials(plan, kept), ledger
+    return kept, Ledger(aggregated=kept.height, filtered=filtered, late=late)
+
+
+def _without(rows: pl.DataFrame, errors: list[RowError]) -> pl.DataFrame:
+    return rows.filter(~pl.col("_row").is_in([error.row for error in errors]))
+
+
+def _unfit(plan: StreamPlan, groups: pl.DataFrame, kept: pl.DataFrame) -> list[RowError]:
+    """Find the events of groups that no table can hold; only the few groups are looked at first."""
+    window = (pl.col(PANE), plan.windowing.size_ms)
+    if not groups.select((may_be_long(plan.keys) | outside_time(*window)).any()).item():
+        return []
+    found = kept.select("_row", refusal(plan.keys, *window).alias("_error")).drop_nulls()
+    return [RowError(row, error) for row, error in found.iter_rows()]
 
 
 def start_partials(plan: StreamPlan, rows: pl.DataFrame) -> pl.DataFrame:
