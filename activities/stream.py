@@ -8,6 +8,7 @@ import polars as pl
 from temporalio import activity
 
 from activities.blob import freeze, thaw
+from activities.heartbeat import with_heartbeats
 from activities.ports import RecordLog
 from activities.stream_io import (
     AggregateInput,
@@ -45,6 +46,7 @@ class StreamActivities:
         self._store = store
 
     @activity.defn(name="stream.aggregate_ranges")
+    @with_heartbeats
     async def aggregate_ranges(self, task: AggregateInput) -> AggregateResult:
         """Turn each range into mergeable partials; a pure function of the log and the input."""
         plan = compile_stream(task.spec)
@@ -59,7 +61,6 @@ class StreamActivities:
         blocks = self._log.read(task.span, topic_id, BLOCK_BYTES)
         async for block in _timed(blocks, work):
             await asyncio.to_thread(work.add, block)
-            activity.heartbeat(int(block.offset[-1]) if len(block) else task.span.start)
         frame, maximum_ms = await asyncio.to_thread(work.merged)
         span, epoch = task.span, task.epoch
         prefix = (
@@ -87,23 +88,21 @@ class StreamActivities:
         )
 
     @activity.defn(name="stream.combine")
+    @with_heartbeats
     async def combine(self, task: CombineInput) -> CombineResult:
         """Merge segments that are too big for the workflow; see `streaming.combine`."""
         plan = compile_stream(task.spec)
-        frames = []
-        for segment in task.task.segments:
-            frames.append(await thaw(self._store, segment.blob))
-            activity.heartbeat(len(frames))
+        frames = [await thaw(self._store, segment.blob) for segment in task.task.segments]
         combined = await asyncio.to_thread(
             combine, plan, frames, task.task.fire_ms, task.task.keep_ms
         )
-        activity.heartbeat(len(frames))
         prefix = f"{epoch_prefix(task.spec.name, task.epoch)}/combine-{task.task.name_seq}"
         kept = await freeze(self._store, f"{prefix}-kept", combined.kept, INLINE_LIMIT_BYTES)
         emitted = await freeze(self._store, f"{prefix}-rows", combined.emitted, INLINE_LIMIT_BYTES)
         return combine_result(combined, kept, emitted)
 
     @activity.defn(name="stream.wait_for_data")
+    @with_heartbeats
     async def wait_for_data(self, task: WaitInput) -> WaitResult:
         """Wait until some partition ends beyond its cursor, or the time is up.
 
@@ -114,7 +113,6 @@ class StreamActivities:
         while True:
             slice_ms = min(left_ms, _WAIT_SLICE_MS)
             topic = await self._log.wait_for_data(task.topic, task.cursors, slice_ms)
-            activity.heartbeat(left_ms)
             _check_topic(task.topic, task.topic_id, topic.topic_id)
             left_ms -= slice_ms
             news = any(end > task.cursors.get(n, -1) for n, end in topic.end.items())

@@ -2,6 +2,7 @@
 
 from temporalio import activity
 
+from activities.heartbeat import with_heartbeats
 from activities.ports import RecordLog, TopicState
 from activities.stream_io import Done, OpenInput, OpenResult, ReleaseInput, SaveInput
 from activities.stream_record import SavedState, StreamRecord
@@ -22,6 +23,7 @@ class StreamBookActivities:
         self._open_sink = open_sink
 
     @activity.defn(name="stream.open")
+    @with_heartbeats
     async def open(self, task: OpenInput) -> OpenResult:
         """Prepare the sinks, then go on from the saved state or begin a new epoch.
 
@@ -29,21 +31,23 @@ class StreamBookActivities:
         """
         record = StreamRecord(self._store, task.spec.name)
         topic = await self._log.describe(task.spec.topic)
+        # Before anything is claimed: a wrong `until` must not cost the saved state.
+        stops = await self._stops(task.spec.topic, task.until, topic) if task.until else None
         notes: list[str] = []
         epoch = 0
         for sink in task.spec.sinks:
             preflight = await self._open_sink(sink.kind).prepare(sink_table(task.spec, sink))
             notes += [f"{sink.name}: {note}" for note in preflight.notes]
             epoch = max(epoch, preflight.highest_epoch)
-            activity.heartbeat(sink.name)
         saved = None if task.fresh else await record.latest()
         highest = await record.highest_epoch()
         if saved is not None and saved.epoch == highest:
-            await record.take(saved, task.owner)
+            # First what may refuse it: a state that was taken in vain could not be gone on from.
             state = _resumed(saved, task.spec, topic)
+            await record.take(saved, task.owner)
         else:
             state = await self._begin(record, task, topic, epoch)
-        await self._pin_end(state, task, topic)
+        _pin_end(state, stops, topic)
         state.started_ms = task.now_ms
         state.started_consumed = state.ledger.consumed
         return OpenResult(state=state.encode(), notes=notes)
@@ -74,15 +78,6 @@ class StreamBookActivities:
             return dict(topic.end)
         return await self._log.offsets_at(name, begin.time_ms or 0)
 
-    async def _pin_end(self, state: StreamState, task: OpenInput, topic: TopicState) -> None:
-        until = task.until
-        stops = await self._stops(task.spec.topic, until, topic) if until else None
-        for number, partition in state.partitions.items():
-            partition.end = max(partition.cursor, topic.end.get(number, partition.cursor))
-            partition.until = None
-            if stops is not None:
-                partition.until = max(partition.cursor, stops[number])
-
     async def _stops(self, name: str, until: StreamUntil, topic: TopicState) -> dict[int, int]:
         if until.kind == "time":
             return await self._log.offsets_at(name, until.time_ms or 0)
@@ -97,6 +92,7 @@ class StreamBookActivities:
         return topic.end
 
     @activity.defn(name="stream.save_state")
+    @with_heartbeats
     async def save_state(self, task: SaveInput) -> Done:
         """Keep a state for the next start."""
         record = StreamRecord(self._store, task.pipeline)
@@ -104,10 +100,19 @@ class StreamBookActivities:
         return Done(count=1)
 
     @activity.defn(name="stream.release")
+    @with_heartbeats
     async def release(self, task: ReleaseInput) -> Done:
         """Delete objects that nothing needs any more."""
         await self._store.delete([ref.key for ref in task.refs])
         return Done(count=len(task.refs))
+
+
+def _pin_end(state: StreamState, stops: dict[int, int] | None, topic: TopicState) -> None:
+    for number, partition in state.partitions.items():
+        partition.end = max(partition.cursor, topic.end.get(number, partition.cursor))
+        partition.until = None
+        if stops is not None:
+            partition.until = max(partition.cursor, stops.get(number, partition.cursor))
 
 
 def _resumed(saved: SavedState, spec: StreamSpec, topic: TopicState) -> StreamState:

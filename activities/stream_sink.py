@@ -6,6 +6,7 @@ import polars as pl
 from temporalio import activity
 
 from activities.blob import thaw
+from activities.heartbeat import with_heartbeats
 from activities.ports import FlushChunk, FlushSink, RecordSink, SinkColumn, SinkTable
 from activities.stream_io import DeadLetterInput, Done, WriteFlushInput
 from common.names import dead_letter_topic, dead_letter_writer
@@ -26,6 +27,7 @@ class StreamSinkActivities:
         self._dead_letters = dead_letters
 
     @activity.defn(name="sink.write_flush")
+    @with_heartbeats
     async def write_flush(self, task: WriteFlushInput) -> Done:
         """Write one frozen flush into one sink, chunk by chunk."""
         rows = await thaw(self._store, task.flush.rows)
@@ -45,10 +47,10 @@ class StreamSinkActivities:
                 sha256=task.flush.sha256,
             )
             await sink.write(table, chunk, rows.slice(number * size, size).to_arrow())
-            activity.heartbeat(number)
         return Done(count=rows.height)
 
     @activity.defn(name="stream.deliver_dead_letters")
+    @with_heartbeats
     async def deliver_dead_letters(self, task: DeadLetterInput) -> Done:
         """Append a batch of dead letters to `<topic>.dlq`, once."""
         records = []

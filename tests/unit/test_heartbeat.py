@@ -1,0 +1,37 @@
+import asyncio
+
+import pytest
+from temporalio.testing import ActivityEnvironment
+
+from activities.heartbeat import with_heartbeats
+
+pytestmark = pytest.mark.unit
+
+
+class Hanging:
+    """An activity that waits for an outside system until it is let go."""
+
+    def __init__(self) -> None:
+        self.answer = asyncio.Event()
+
+    @with_heartbeats
+    async def wait(self, task: str) -> str:
+        await self.answer.wait()
+        return task
+
+
+async def test_activity_gives_signs_of_life_while_it_waits_for_a_system_that_hangs() -> None:
+    # A broker that hung for longer than the heartbeat time-out looked like a lost worker, six
+    # times, and paused the stream until a person came.
+    hanging, beats = Hanging(), 0
+
+    def beat(*_: object) -> None:
+        nonlocal beats
+        beats += 1
+        if beats == 3:
+            hanging.answer.set()
+
+    environment = ActivityEnvironment()
+    environment.on_heartbeat = beat
+    assert await environment.run(hanging.wait, "done") == "done"
+    assert beats == 3
