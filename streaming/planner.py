@@ -48,8 +48,7 @@ def plan_ranges(state: StreamState, spec: StreamSpec, limits: Limits, now_ms: in
     tasks: list[RangeTask] = []
     wake_ms: int | None = None
     share = max(1, limits.ranges // max(1, len(state.partitions)))
-    ready_ms = {n: p.max_event_ms for n, p in state.partitions.items()}
-    for number in sorted(state.partitions, key=lambda n: (ready_ms[n] or 0, n)):
+    for number in sorted(state.partitions, key=lambda n: _progress(state.partitions[n])):
         partition = state.partitions[number]
         if _drifted(state, partition, spec):
             continue
@@ -66,6 +65,12 @@ def plan_ranges(state: StreamState, spec: StreamSpec, limits: Limits, now_ms: in
             tasks.append(_cut(state, partition, number, spec.trigger.max_records, now_ms))
             flying += 1
     return Plan(_batches(tasks, limits), wake_ms)
+
+
+def _progress(partition: PartitionState) -> tuple[bool, int]:
+    """Order partitions: those that have shown no event time yet, then the slowest."""
+    at_ms = partition.max_event_ms
+    return at_ms is not None, at_ms or 0
 
 
 def held_back(state: StreamState, limits: Limits) -> bool:

@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from common.settings import ClickHouseSettings, Settings, WorkerSettings
 from devstack import stack as devstack
+
+# A busy machine is no failure: how long an example takes is not what these tests claim.
+hypothesis_settings.register_profile("sluice", deadline=None)
+hypothesis_settings.load_profile("sluice")
 
 
 @pytest.fixture(scope="session")

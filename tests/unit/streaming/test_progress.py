@@ -1,0 +1,289 @@
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streaming.planner import Limits, plan_ranges
+from streaming.progress import (
+    BULK_SEGMENTS,
+    INLINE_COMBINE_BYTES,
+    MAX_INLINE_BYTES,
+    MAX_SEGMENTS,
+    CombineResult,
+    RangeResult,
+    dead_batch,
+    forget_planned,
+    merge_next,
+    next_combine,
+    open_windows,
+    take_combined,
+    take_dead_delivered,
+    take_flushed,
+)
+from streaming.segment import Blob
+from streaming.state import StreamState
+from tests.unit.streaming.state_maker import (
+    SIZE_MS,
+    blob,
+    flush,
+    letters,
+    partition,
+    plan_all,
+    result,
+    segment,
+    spec_with,
+    state_of,
+)
+
+SPEC = spec_with()
+CUTS = [(0, 3), (3, 5), (5, 9)]
+
+
+def merge(state: StreamState, results: dict[tuple[int, int], RangeResult]) -> int:
+    return merge_next(state, SPEC, results, now_ms=0)
+
+
+def two_partitions() -> StreamState:
+    state = state_of(partition(end=9), partition(end=9))
+    plan_all(state, lambda _: CUTS)
+    return state
+
+
+def results_of(state: StreamState) -> list[RangeResult]:
+    return [
+        result(
+            task.span.partition, task.span.start, task.span.stop, at_ms=100 * task.span.stop,
+            window=segment(task.span.start, task.span.start), dead=blob(),
+        )
+        for task in state.planned
+    ]  # fmt: skip
+
+
+# --- merge ---------------------------------------------------------------------------------------
+
+
+@given(order=st.permutations(range(6)))
+def test_results_are_merged_in_offset_order_whatever_order_they_come_in(order: list[int]) -> None:
+    state = two_partitions()
+    arriving = results_of(state)
+    waiting: dict[tuple[int, int], RangeResult] = {}
+    merged_starts: list[tuple[int, int]] = []
+    for index in order:
+        one = arriving[index]
+        waiting[one.span.partition, one.span.start] = one
+        before = {n: p.cursor for n, p in state.partitions.items()}
+        merge(state, waiting)
+        for number, part in state.partitions.items():
+            passed = [(a, b) for a, b in CUTS if before[number] <= a < part.cursor]
+            merged_starts += [(number, a) for a, _ in passed]
+            assert part.cursor in {0, 3, 5, 9}
+        assert all(start != state.partitions[n].cursor for n, start in waiting)
+    for number in (0, 1):
+        assert [start for n, start in merged_starts if n == number] == [0, 3, 5]
+    assert waiting == {}
+    assert state.planned == []
+    assert state.ledger.consumed == state.ledger.aggregated == 18
+    assert state.watermark_ms == 900
+    assert state.fresh_segments == len(state.segments) == 6
+    assert [d.sequence for d in state.dead] == [1, 2, 3, 4, 5, 6]
+
+
+def test_result_before_its_turn_waits_and_moves_nothing() -> None:
+    state = two_partitions()
+    waiting = {(0, 3): result(0, 3, 5, 700)}
+    assert merge(state, waiting) == 0
+    assert list(waiting) == [(0, 3)]
+    assert (state.partitions[0].cursor, state.watermark_ms, len(state.planned)) == (0, None, 6)
+
+
+def test_merging_says_how_many_records_it_consumed() -> None:
+    state = two_partitions()
+    waiting = {(0, 0): result(0, 0, 3, 1), (0, 3): result(0, 3, 5, 1), (1, 3): result(1, 3, 5, 1)}
+    assert merge(state, waiting) == 5
+    assert list(waiting) == [(1, 3)]
+
+
+def test_range_without_events_leaves_no_segment_and_starts_a_silence() -> None:
+    state = two_partitions()
+    merge_next(state, SPEC, {(0, 0): result(0, 0, 3, None)}, now_ms=77)
+    assert (state.segments, state.dead, state.fresh_segments) == ([], [], 0)
+    assert state.partitions[0].silent_since_ms == 77
+
+
+def test_forgotten_ranges_are_cut_anew_from_the_cursor() -> None:
+    state = two_partitions()
+    merge(state, {(0, 0): result(0, 0, 3, 1)})
+    taken = forget_planned(state)
+    assert [str(t.span) for t in taken] == [
+        "events-0[3,5)", "events-0[5,9)", "events-1[0,3)", "events-1[3,5)", "events-1[5,9)",
+    ]  # fmt: skip
+    assert [p.planned for p in state.partitions.values()] == [3, 0]
+    again = plan_ranges(state, SPEC, Limits(), 0).batches
+    assert {(t.span.partition, t.span.start, t.span.stop) for b in again for t in b} == {
+        (0, 3, 9), (1, 0, 9),
+    }  # fmt: skip
+
+
+# --- combine -------------------------------------------------------------------------------------
+
+
+def with_segments(*fresh_ms: int | None, watermark_ms: int | None) -> StreamState:
+    state = state_of(partition(0, end=0))
+    state.watermark_ms = watermark_ms
+    state.segments = [segment(at or 0, at) for at in fresh_ms]
+    state.fresh_segments = len(fresh_ms)
+    return state
+
+
+def test_nothing_is_combined_without_segments() -> None:
+    assert next_combine(with_segments(watermark_ms=10**9), SPEC, SIZE_MS) is None
+
+
+def test_combine_is_due_exactly_when_the_watermark_reaches_the_end_of_a_fresh_pane() -> None:
+    state = with_segments(5_000, 3_000, watermark_ms=3_999)
+    assert next_combine(state, SPEC, SIZE_MS) is None
+    state.watermark_ms = 4_000
+    task = next_combine(state, SPEC, SIZE_MS)
+    assert task is not None
+    assert (task.fire_ms, task.keep_ms, task.name_seq, task.inline) == (4_000, 4_000, 1, True)
+    assert task.segments == state.segments
+
+
+def test_panes_that_were_emitted_do_not_call_for_a_combine() -> None:
+    assert next_combine(with_segments(None, None, watermark_ms=10**9), SPEC, SIZE_MS) is None
+
+
+def test_nothing_fires_before_there_is_a_watermark() -> None:
+    assert next_combine(with_segments(0, watermark_ms=None), SPEC, SIZE_MS) is None
+
+
+def test_catching_up_merges_several_segments_at_a_time_unless_it_drains() -> None:
+    state = with_segments(*[0] * (BULK_SEGMENTS - 1), watermark_ms=10**9)
+    state.partitions[0].end = 10
+    assert next_combine(state, SPEC, SIZE_MS) is None
+    assert next_combine(state, SPEC, SIZE_MS, draining=True) is not None
+    state.segments.append(segment(0, 0))
+    state.fresh_segments += 1
+    assert next_combine(state, SPEC, SIZE_MS) is not None
+
+
+def test_many_segments_are_combined_though_nothing_fires() -> None:
+    state = with_segments(*[0] * (MAX_SEGMENTS - 1), watermark_ms=None)
+    assert next_combine(state, SPEC, SIZE_MS) is None
+    state.segments.append(segment(0, 0))
+    assert next_combine(state, SPEC, SIZE_MS) is not None
+    state.fresh_segments = 0
+    assert next_combine(state, SPEC, SIZE_MS) is None
+
+
+def test_many_inline_bytes_are_combined_though_nothing_fires() -> None:
+    state = with_segments(0, 0, watermark_ms=None)
+    state.segments[0] = segment(0, 0, blob(size_bytes=MAX_INLINE_BYTES))
+    state.segments[1] = segment(0, 0, blob("far", size_bytes=10**9))
+    assert next_combine(state, SPEC, SIZE_MS) is None
+    state.segments.append(segment(0, 0, blob(size_bytes=1)))
+    assert next_combine(state, SPEC, SIZE_MS) is not None
+
+
+@pytest.mark.parametrize(
+    ("table", "inline"),
+    [
+        (blob(size_bytes=INLINE_COMBINE_BYTES), True),
+        (blob(size_bytes=INLINE_COMBINE_BYTES + 1), False),
+        (blob("far", size_bytes=1), False),
+    ],
+)
+def test_workflow_combines_only_what_is_small_and_inline(table: Blob, inline: bool) -> None:
+    state = with_segments(0, watermark_ms=10**9)
+    state.segments[0] = segment(0, 0, table)
+    task = next_combine(state, SPEC, SIZE_MS)
+    assert task is not None
+    assert task.inline is inline
+
+
+def test_every_combine_has_a_number_of_its_own() -> None:
+    state = with_segments(0, watermark_ms=10**9)
+    tasks = [next_combine(state, SPEC, SIZE_MS) for _ in range(3)]
+    assert [t.name_seq for t in tasks if t] == [1, 2, 3]
+
+
+def test_segments_that_came_during_a_combine_stay_and_merged_objects_become_garbage() -> None:
+    state = with_segments(0, 0, watermark_ms=10**9)
+    state.segments[1] = segment(0, 0, blob("old"))
+    task = next_combine(state, SPEC, SIZE_MS)
+    assert task is not None
+    late = segment(9_000, 9_000)
+    state.segments.append(late)
+    kept = segment(0, None)
+    take_combined(state, task, CombineResult(kept=kept, emitted=blob("rows", rows=7)))
+    assert state.segments == [kept, late]
+    assert state.fresh_segments == 1
+    assert [r.key for r in state.garbage] == ["old"]
+    assert (state.flush_seq, state.flushed_rows, state.flushes[0].flush_seq) == (1, 7, 1)
+
+
+def test_combine_that_emits_nothing_queues_no_flush() -> None:
+    state = with_segments(0, watermark_ms=10**9)
+    task = next_combine(state, SPEC, SIZE_MS)
+    assert task is not None
+    take_combined(state, task, CombineResult())
+    assert (state.segments, state.flushes, state.flush_seq) == ([], [], 0)
+
+
+def test_open_windows_span_the_panes_with_fresh_data() -> None:
+    state = with_segments(None, watermark_ms=0)
+    assert open_windows(state, SIZE_MS) == 0
+    state.segments += [segment(-2_000, -2_000), segment(1_000, 1_000)]
+    assert open_windows(state, SIZE_MS) == 4
+
+
+# --- flushes and dead letters --------------------------------------------------------------------
+
+
+@given(order=st.permutations([("a", 1), ("a", 2), ("b", 1), ("b", 2), ("a", 1)]))
+def test_flush_and_its_object_go_when_every_sink_has_it(order: list[tuple[str, int]]) -> None:
+    state = state_of(partition(), sinks=("a", "b"))
+    state.flushes = [flush(1, "one"), flush(2, "two")]
+    done = {"a": 0, "b": 0}
+    for sink, number in order:
+        take_flushed(state, sink, number)
+        done[sink] = max(done[sink], number)
+        everywhere = min(done.values())
+        assert [f.flush_seq for f in state.flushes] == [n for n in (1, 2) if n > everywhere]
+        assert {c.name: c.done for c in state.sinks} == done
+    assert sorted(r.key for r in state.garbage) == ["one", "two"]
+
+
+def test_batch_of_dead_letters_is_the_same_until_it_is_delivered() -> None:
+    state = state_of(partition())
+    assert dead_batch(state) == []
+    state.dead = [letters(1, "one"), letters(2)]
+    first = dead_batch(state)
+    state.dead.append(letters(3))
+    again = StreamState.model_validate_json(state.encode())
+    assert dead_batch(state) == dead_batch(again) == first
+    take_dead_delivered(state, 2)
+    assert [r.key for r in state.garbage] == ["one"]
+    assert [d.sequence for d in dead_batch(state)] == [3]
+    take_dead_delivered(state, 3)
+    assert dead_batch(state) == []
+
+
+@given(st.lists(st.sampled_from(["arrive", "try", "deliver", "crash"]), max_size=30))
+def test_every_dead_letter_is_in_exactly_one_batch(steps: list[str]) -> None:
+    state = state_of(partition())
+    written: dict[int, list[int]] = {}
+    for step in [*steps, "deliver", "deliver"]:
+        if step == "arrive":
+            state.dead_sequence += 1
+            state.dead.append(letters(state.dead_sequence))
+        if step == "crash":
+            state = StreamState.model_validate_json(state.encode())
+        if step in ("try", "deliver") and (batch := dead_batch(state)):
+            numbers = [d.sequence for d in batch]
+            assert written.setdefault(numbers[-1], numbers) == numbers
+            if step == "deliver":
+                take_dead_delivered(state, numbers[-1])
+    everything = itertools.chain.from_iterable(written[k] for k in sorted(written))
+    assert list(everything) == list(range(1, state.dead_sequence + 1))

@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import StateVersionError
+from streaming.frame import from_bytes
+from streaming.segment import Blob, Segment
+from streaming.state import STATE_VERSION, PartitionState, StreamState, decode_state
+from tests.unit.streaming.state_maker import (
+    flush,
+    letters,
+    partition,
+    plan_all,
+    ref,
+    segment,
+    state_of,
+)
+
+STATES = Path(__file__).parent / "states"
+
+
+@given(
+    content=st.binary(max_size=200),
+    watermark_ms=st.none() | st.integers(-(2**62), 2**62),
+    numbers=st.lists(st.integers(0, 2**53), min_size=4, max_size=4),
+    idle=st.booleans(),
+)
+def test_state_is_the_same_after_writing_and_reading(
+    content: bytes, watermark_ms: int | None, numbers: list[int], idle: bool
+) -> None:
+    one = PartitionState(
+        cursor=numbers[0], planned=numbers[1], end=numbers[2], until=numbers[3],
+        max_event_ms=watermark_ms, idle=idle,
+    )  # fmt: skip
+    state = state_of(one, partition(end=9))
+    state.watermark_ms = watermark_ms
+    plan_all(state, lambda _: [(0, 5)])
+    table = Blob(row_count=1, size_bytes=len(content), inline=content)
+    state.segments = [
+        Segment(blob=table, first_pane_ms=-1, last_pane_ms=1), segment(0, None),
+    ]  # fmt: skip
+    state.flushes, state.dead = [flush(1), flush(2, "rows")], [letters(1), letters(2, "dead")]
+    state.garbage = [ref("old")]
+    assert decode_state(state.encode()) == state
+    assert decode_state(state.encode().encode()) == state
+
+
+def test_state_of_a_newer_version_is_refused_with_what_to_do() -> None:
+    state = state_of(partition())
+    state.version = STATE_VERSION + 1
+    with pytest.raises(StateVersionError, match=r"got 2; run a worker at least as new"):
+        decode_state(state.encode())
+
+
+def test_state_of_a_newer_version_is_refused_though_its_fields_are_unknown() -> None:
+    with pytest.raises(StateVersionError):
+        decode_state('{"version": 99, "shape": "another"}')
+
+
+def test_unknown_fields_of_a_state_are_passed_over() -> None:
+    text = state_of(partition()).encode()
+    assert decode_state(text.replace("{", '{"later": 1, ', 1)) == state_of(partition())
+
+
+def test_state_written_by_version_1_is_still_read() -> None:
+    state = decode_state((STATES / "v1.json").read_text())
+    assert (state.version, state.epoch, state.mode) == (1, 3, "paused")
+    assert (state.watermark_ms, state.flush_seq) == (1_767_225_655_000, 4)
+    assert {n: (p.cursor, p.planned, p.end, p.idle) for n, p in state.partitions.items()} == {
+        0: (120, 170, 200, False), 1: (95, 95, 95, True),
+    }  # fmt: skip
+    [task] = state.planned
+    assert str(task.span) == "events-0[120,170)"
+    assert (task.epoch, task.watermark_ms) == (3, 1_767_225_650_000)
+    inline, far = state.segments
+    assert from_bytes(inline.blob.inline or b"").height == inline.blob.row_count == 2
+    assert far.blob.ref is not None
+    assert far.blob.ref.key == "streams/model/e000003/combine-7-kept-00000000deadbeef.arrow"
+    assert [f.flush_seq for f in state.flushes] == [4]
+    assert {c.name: c.done for c in state.sinks} == {"clickhouse:t": 3, "postgres:t": 4}
+    assert [d.sequence for d in state.dead] == [2]
+    assert state.ledger.balanced
+    assert state.ledger.consumed == 215
+
+
+def test_every_field_of_a_version_1_state_is_in_the_recorded_one() -> None:
+    recorded = StreamState.model_validate_json((STATES / "v1.json").read_text())
+    assert recorded.model_fields_set == set(StreamState.model_fields)
