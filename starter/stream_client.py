@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
@@ -81,14 +82,14 @@ class StreamClient:
         """Start a stream, after checking that it can run at all.
 
         Raises:
-            UnknownNameError: The topic does not exist; nothing was started.
+            UnknownNameError: The topic or a partition does not exist; nothing was started.
             FatalError: No worker polls a queue it needs, or it runs already.
         """
         name = task.spec.name
         if (run := await self.find(name)) is not None and run.is_open:
             raise _already_running(name)
         await self._check_workers()
-        await self._check_topic(task.spec.topic)
+        await self._check_topic(task)
         workflow_id = stream_workflow_id(name)
         try:
             await self._client.start_workflow(
@@ -166,7 +167,7 @@ class StreamClient:
         except RPCError as error:
             raise self._unavailable(error) from error
         failed = {
-            f"{one.activity_type.name}: {one.last_failure.message}"
+            f"{one.activity_type.name}: {_message(one.last_failure)}"
             for one in found.raw_description.pending_activities
             if one.attempt > 1 and one.HasField("last_failure")
         }
@@ -239,16 +240,22 @@ class StreamClient:
             poller.last_access_time.ToDatetime(tzinfo=UTC) > oldest for poller in answer.pollers
         )
 
-    async def _check_topic(self, topic: str) -> None:
+    async def _check_topic(self, task: StreamInput) -> None:
         from connectors.kafka import KafkaLog
 
         log = KafkaLog(self._settings.kafka, "sluice-start")
         try:
-            await log.describe(topic)
+            found = await log.describe(task.spec.topic)
         except TopicMissingError as error:
             raise UnknownNameError(f"{error}; nothing was started") from error
         finally:
             await log.close()
+        named = (task.until.offsets if task.until else None) or {}
+        if unknown := sorted(named.keys() - found.end.keys()):
+            raise UnknownNameError(
+                f"`--until` of topic `{task.spec.topic}`: expected partitions {sorted(found.end)}, "
+                f"got {unknown}; name existing ones; nothing was started"
+            )
 
 
 def _already_running(name: str) -> UsageError:
@@ -268,6 +275,13 @@ def _from_result(name: str, result: StreamResult) -> StreamStatus:
         flushed_rows=result.flushed_rows,
         ledger=result.ledger,
     )
+
+
+def _message(failure: Failure) -> str:
+    """Give the text of a failure; the server keeps one with a long trace as a cause."""
+    if failure.HasField("server_failure_info") and failure.HasField("cause"):
+        return failure.cause.message
+    return failure.message
 
 
 def _first_line(error: BaseException) -> str:
