@@ -1,18 +1,23 @@
 """Kernels that write version 2 record batches from columns, without a Python object per record."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from numba import int64, njit, uint64
 
+from connectors import kafka_batch, kafka_crc
 from connectors.kafka_batch import HEADER_BYTES, Bytes, Int32s, Int64s
 from connectors.kafka_compression import LZ4, NONE, compress_lz4
 from connectors.kafka_crc import crc32c
+from streaming.json_jit import fingerprint
 from streaming.record_block import RecordBlock
 
 RECORD_OVERHEAD_BYTES: Final = 32
 """More than the varints of one record ever take."""
+
+_SOURCE = fingerprint(kafka_batch, kafka_crc)
 
 
 @njit(cache=True, nogil=True)
@@ -52,17 +57,24 @@ def _put_slice(target: Bytes, at: int, source: Bytes, start: int, size: int) -> 
     return at
 
 
-@njit(cache=True, nogil=True)
-def count_fitting(
-    value_size: Int32s, key_size: Int32s, first: int, batch_bytes: int
-) -> tuple[int, int]:
-    """Count the records from `first` on that fit one batch; at least one."""
-    size = HEADER_BYTES
-    for row in range(first, len(value_size)):
-        size += RECORD_OVERHEAD_BYTES + max(value_size[row], 0) + max(key_size[row], 0)
-        if size > batch_bytes and row > first:
-            return row - first, size
-    return len(value_size) - first, size
+def _counter(source: str) -> Callable[..., tuple[int, int]]:
+    @njit(cache=True, nogil=True)
+    def count_fitting(
+        value_size: Int32s, key_size: Int32s, first: int, batch_bytes: int
+    ) -> tuple[int, int]:
+        """Count the records from `first` on that fit one batch; at least one."""
+        size = HEADER_BYTES + 0 * len(source)
+        for row in range(first, len(value_size)):
+            size += RECORD_OVERHEAD_BYTES + max(value_size[row], 0) + max(key_size[row], 0)
+            if size > batch_bytes and row > first:
+                return row - first, size
+        return len(value_size) - first, size
+
+    return count_fitting
+
+
+count_fitting = _counter(_SOURCE)
+"""Count the records that fit one batch."""
 
 
 @njit(cache=True, nogil=True)
@@ -103,22 +115,29 @@ def write_records(  # noqa: PLR0913 - one array per column
     return at
 
 
-@njit(cache=True, nogil=True)
-def write_header(
-    target: Bytes, end: int, codec: int, count: int, base_timestamp: int, max_timestamp: int
-) -> None:
-    """Write the header before the records that end at `end`, checksum last; without producer id."""
-    _put(target, 0, 0, 8)  # base offset, set by the broker
-    _put(target, 8, end - 12, 4)
-    _put(target, 12, -1, 4)  # leader epoch
-    target[16] = 2
-    _put(target, 21, codec, 2)
-    _put(target, 23, count - 1, 4)
-    _put(target, 27, base_timestamp, 8)
-    _put(target, 35, max_timestamp, 8)
-    _put(target, 43, -1, 14)  # producer id, epoch, sequence
-    _put(target, 57, count, 4)
-    _put(target, 17, int(crc32c(target, 21, end)), 4)
+def _header_writer(source: str) -> Callable[..., None]:
+    @njit(cache=True, nogil=True)
+    def write_header(
+        target: Bytes, end: int, codec: int, count: int, base_timestamp: int, max_timestamp: int
+    ) -> None:
+        """Write the header of the records that end at `end`, checksum last; no producer id."""
+        _put(target, 0, 0 * len(source), 8)  # base offset, set by the broker
+        _put(target, 8, end - 12, 4)
+        _put(target, 12, -1, 4)  # leader epoch
+        target[16] = 2
+        _put(target, 21, codec, 2)
+        _put(target, 23, count - 1, 4)
+        _put(target, 27, base_timestamp, 8)
+        _put(target, 35, max_timestamp, 8)
+        _put(target, 43, -1, 14)  # producer id, epoch, sequence
+        _put(target, 57, count, 4)
+        _put(target, 17, int(crc32c(target, 21, end)), 4)
+
+    return write_header
+
+
+write_header = _header_writer(_SOURCE)
+"""Write a batch's header and checksum."""
 
 
 def encode_batch(

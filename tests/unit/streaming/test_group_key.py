@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import polars as pl
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from contracts.field_type_parse import parse_field_type
@@ -62,6 +62,7 @@ def test_an_event_whose_window_no_table_can_hold_is_a_dead_letter() -> None:
 KEY_TEXTS = st.text(max_size=12) | st.integers(900, 1_100).map(lambda n: "|" * n) | st.none()
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(KEY_TEXTS, st.none() | st.decimals(-(10**27), 10**27, places=10)), min_size=1
