@@ -73,16 +73,26 @@ class StreamOnStack:
     spec: StreamSpec
     handle: WorkflowHandle[object, StreamResult] = field(init=False)
 
-    async def start(self, *, until_latest: bool = True, fresh: bool = False) -> None:
+    async def start(
+        self, *, until_latest: bool = True, fresh: bool = False, history_events: int = 8_000
+    ) -> None:
         """Start it."""
         client = await connect(self.settings.temporal)
         task = StreamInput(
-            spec=self.spec, until=StreamUntil(kind="latest") if until_latest else None, fresh=fresh
+            spec=self.spec,
+            until=StreamUntil(kind="latest") if until_latest else None,
+            fresh=fresh,
+            history_events=history_events,
         )
         self.handle = await client.start_workflow(
             STREAM_WORKFLOW, task, id=stream_workflow_id(self.spec.name), task_queue=STREAM_QUEUE,
             result_type=StreamResult,
         )  # fmt: skip
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run that was started, the first of its chain."""
+        return self.handle.first_execution_run_id or ""
 
     async def history_length(self) -> int:
         """Ask the server how far the run's history got; needs no worker."""

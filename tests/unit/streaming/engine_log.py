@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 
 import polars as pl
 
@@ -24,9 +24,10 @@ from streaming.progress import (
 )
 from streaming.segment import Blob, Segment
 from streaming.state import PartitionState, RangeTask, SinkCursor, StreamState, decode_state
-from streaming.watermark import observe_ends
+from streaming.watermark import advance, observe_ends
 
 SIZE_MS = 1_000
+SINKS = ("fast", "slow")
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,12 @@ def to_frame(events: list[Event]) -> pl.DataFrame:
     ).with_columns(pl.col("at").cast(pl.Datetime("ms", "UTC")))  # fmt: skip
 
 
+def mean_of(cents: list[Decimal]) -> Decimal:
+    """Give the mean in units, rounded half to even to six places."""
+    mean = sum(cents, Decimal(0)) / 100 / len(cents)
+    return mean.quantize(Decimal("0.000001"), ROUND_HALF_EVEN)
+
+
 def brute_force(log: Log) -> dict[tuple[int, str], tuple[object, ...]]:
     """Compute every window's row in plain Python."""
     groups: dict[tuple[int, str], list[Event]] = defaultdict(list)
@@ -96,7 +103,7 @@ def brute_force(log: Log) -> dict[tuple[int, str], tuple[object, ...]]:
         cents = [Decimal(e.cents) for e in events]
         total = sum(cents) / 100
         rows[name] = (
-            len(events), total, min(cents) / 100, max(cents) / 100,
+            len(events), total, mean_of(cents), min(cents) / 100, max(cents) / 100,
             len({e.customer for e in events}),
         )  # fmt: skip
     return rows
@@ -107,31 +114,42 @@ class Engine:
     """The stream engine without Temporal: what the workflow does, one step at a time.
 
     Attributes:
-        view: What a reader of the sink sees: highest version per window and key.
+        views: What a reader of each sink sees: highest version per window and key.
         flying: Ranges handed out and not yet returned.
+        shown: Records of each partition that the log has shown so far.
     """
 
     spec: StreamSpec
     log: Log
     state: StreamState
     now_ms: int = 0
-    view: dict[tuple[int, str], tuple[int, tuple[object, ...]]] = field(default_factory=dict)
+    views: dict[str, dict[tuple[int, str], tuple[int, tuple[object, ...]]]] = field(
+        default_factory=lambda: {name: {} for name in SINKS}
+    )
     flying: list[RangeTask] = field(default_factory=list)
     results: dict[tuple[int, int], RangeResult] = field(default_factory=dict)
     combining: CombineTask | None = None
+    shown: dict[int, int] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, spec: StreamSpec, log: Log) -> "Engine":
-        """Open a bounded run over the whole log."""
+    def start(cls, spec: StreamSpec, log: Log, *, hidden: bool = False) -> "Engine":
+        """Open a bounded run over the whole log; a hidden one is shown step by step."""
+        shown = {n: 0 if hidden else len(events) for n, events in log.items()}
         partitions = {
-            n: PartitionState(cursor=0, planned=0, end=len(events), until=len(events))
+            n: PartitionState(cursor=0, planned=0, end=shown[n], until=len(events))
             for n, events in log.items()
         }
         state = StreamState(
             pipeline=spec.name, spec_hash=spec.result_hash(), epoch=1, topic=spec.topic,
-            topic_id="t", partitions=partitions, sinks=[SinkCursor(name="s")],
+            topic_id="t", partitions=partitions, sinks=[SinkCursor(name=name) for name in SINKS],
         )  # fmt: skip
-        return cls(spec, log, state)
+        return cls(spec, log, state, shown=shown)
+
+    def show(self, count: int) -> None:
+        """Let every partition grow by up to `count` records, and some workflow time pass."""
+        self.now_ms += 1_000 * count
+        for number, events in self.log.items():
+            self.shown[number] = min(len(events), self.shown[number] + (count + number) % 10)
 
     def plan(self) -> None:
         """Hand out ranges."""
@@ -162,13 +180,13 @@ class Engine:
             ledger=partial.ledger.plus(Ledger(consumed=len(events))),
             max_event_ms=partial.max_event_ms,
             segment=segment,
-            ends={n: len(events) for n, events in self.log.items()},
+            ends=dict(self.shown),
         )
 
     def merge(self) -> None:
         """Merge what has its turn."""
-        ends = {n: len(events) for n, events in self.log.items()}
-        observe_ends(self.state, self.spec.event_time, ends, self.now_ms, self.now_ms)
+        observe_ends(self.state, self.spec.event_time, self.shown, self.now_ms, self.now_ms)
+        advance(self.state, self.spec.event_time)
         merge_next(self.state, self.spec, self.results, self.now_ms)
 
     def begin_combine(self) -> None:
@@ -177,26 +195,38 @@ class Engine:
             self.combining = next_combine(self.state, self.spec, SIZE_MS)
 
     def end_combine(self) -> None:
-        """Take the result of a combine and write its rows."""
+        """Take the result of a combine; its rows are frozen and not yet written."""
         if self.combining is None:
             return
         result = combine_inline(compile_stream(self.spec), self.combining)
         take_combined(self.state, self.combining, result)
         self.combining = None
-        for flush in list(self.state.flushes):
-            self._write(flush.flush_seq, flush.rows)
-            take_flushed(self.state, "s", flush.flush_seq)
 
-    def _write(self, version: int, rows: Blob) -> None:
+    def write(self, number: int, *, lost: bool = False) -> None:
+        """Write the next flush of one sink; the answer may be lost, and it is written again."""
+        sink = SINKS[number % len(SINKS)]
+        done = next(cursor.done for cursor in self.state.sinks if cursor.name == sink)
+        flush = next((f for f in self.state.flushes if f.flush_seq > done), None)
+        if flush is None:
+            return
+        self._write(self.views[sink], flush.flush_seq, flush.rows)
+        if not lost:
+            take_flushed(self.state, sink, flush.flush_seq)
+
+    def _write(
+        self, view: dict[tuple[int, str], tuple[int, tuple[object, ...]]], version: int, rows: Blob
+    ) -> None:
         seen = set()
         for row in from_bytes(rows.inline or b"").iter_rows(named=True):
             start_ms = int(row[WINDOW_START].timestamp() * 1000)
             name = (start_ms, row[KEY])
             assert name not in seen, "a flush holds each identity once"
             seen.add(name)
-            values = (row["n"], row["total"], row["low"], row["high"], row["customers"])
-            if name not in self.view or self.view[name][0] <= version:
-                self.view[name] = (version, values)
+            values = (
+                row["n"], row["total"], row["mean"], row["low"], row["high"], row["customers"],
+            )  # fmt: skip
+            if name not in view or view[name][0] <= version:
+                view[name] = (version, values)
 
     def crash(self) -> None:
         """Lose everything but the state; what was planned is done again from its pinned input."""
@@ -207,19 +237,23 @@ class Engine:
 
     @property
     def finished(self) -> bool:
-        """Whether all is read, merged and emitted."""
-        merged = all(p.finished for p in self.state.partitions.values())
+        """Whether all is read, merged, emitted and written."""
+        merged = all(p.finished for p in self.state.partitions.values()) and not self.state.flushes
         return merged and all(s.first_fresh_ms is None for s in self.state.segments)
 
     def finish(self) -> None:
         """Run to the end."""
+        self.shown = {n: len(events) for n, events in self.log.items()}
+        self.merge()
         while not self.finished:
             self.plan()
             self.run_range(0)
             self.merge()
             self.begin_combine()
             self.end_combine()
+            for number in range(len(SINKS)):
+                self.write(number)
 
-    def rows(self) -> dict[tuple[int, str], tuple[object, ...]]:
-        """Give the final view."""
-        return {name: values for name, (_, values) in self.view.items()}
+    def rows(self, sink: str = "fast") -> dict[tuple[int, str], tuple[object, ...]]:
+        """Give the final view of one sink."""
+        return {name: values for name, (_, values) in self.views[sink].items()}

@@ -5,9 +5,14 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.streaming.engine_log import Engine, Event, Log, brute_force, make_spec
+from streaming.ledger import Ledger
+from tests.unit.streaming.engine_log import SINKS, Engine, Event, Log, brute_force, make_spec
 
-STEPS = ("plan", "range", "merge", "begin_combine", "end_combine", "crash")
+STEPS = (
+    "plan", "range", "merge", "begin_combine", "end_combine", "write", "write_lost", "crash",
+    "show",
+)  # fmt: skip
+Steps = list[tuple[str, int]]
 
 
 @st.composite
@@ -39,35 +44,62 @@ def canonical(log: Log) -> Log:
     }
 
 
+def take(engine: Engine, steps: Steps) -> None:
+    """Do some steps of a run in whatever order they come."""
+    for step, number in steps:
+        if step == "range":
+            engine.run_range(number)
+        elif step == "show":
+            engine.show(number)
+        elif step.startswith("write"):
+            engine.write(number, lost=step == "write_lost")
+        else:
+            getattr(engine, step)()
+
+
+STEP_LISTS = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9)), max_size=80)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     log=logs(disorder_ms=800),
     max_records=st.sampled_from([1, 3, 7, 1000]),
-    steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9)), max_size=60),
+    steps=STEP_LISTS,
+    hidden=st.booleans(),
 )
 def test_engine_gives_the_brute_force_rows_whatever_the_cuts_order_and_crashes(
-    log: Log, max_records: int, steps: list[tuple[str, int]]
+    log: Log, max_records: int, steps: Steps, hidden: bool
 ) -> None:
-    engine = Engine.start(make_spec(800, max_records), log)
-    for step, number in steps:
-        if step == "range":
-            engine.run_range(number)
-        else:
-            getattr(engine, step)()
+    spec = make_spec(800, max_records)
+    patient = spec.event_time.model_copy(update={"idle_timeout_ms": None})
+    spec = spec.model_copy(update={"event_time": patient})
+    engine = Engine.start(spec, log, hidden=hidden)
+    take(engine, steps)
     engine.finish()
-    assert engine.rows() == brute_force(canonical(log))
+    for sink in SINKS:
+        assert engine.rows(sink) == brute_force(canonical(log))
     assert engine.state.ledger.balanced
     assert engine.state.ledger.late == 0
     assert engine.state.ledger.consumed == sum(len(events) for events in log.values())
 
 
 @settings(max_examples=60, deadline=None)
-@given(log=logs(disorder_ms=3_000), max_records=st.sampled_from([1, 4]))
-def test_ledger_balances_when_events_are_late(log: Log, max_records: int) -> None:
-    engine = Engine.start(make_spec(100, max_records), log)
+@given(
+    log=logs(disorder_ms=3_000),
+    max_records=st.sampled_from([1, 4]),
+    allowed_ms=st.sampled_from([0, 700]),
+    steps=STEP_LISTS,
+)
+def test_ledger_balances_when_events_are_late_and_partitions_return_from_idleness(
+    log: Log, max_records: int, allowed_ms: int, steps: Steps
+) -> None:
+    engine = Engine.start(make_spec(100, max_records, allowed_ms), log, hidden=True)
+    take(engine, steps)
     engine.finish()
     ledger = engine.state.ledger
     assert ledger.balanced
+    assert ledger.consumed == sum(len(events) for events in log.values())
+    assert engine.rows("fast") == engine.rows("slow")
     assert sum(int(str(values[0])) for values in engine.rows().values()) == ledger.aggregated
 
 
@@ -80,18 +112,21 @@ def test_a_late_event_within_the_allowance_revises_its_window() -> None:
     assert engine.state.ledger.late == 0
 
 
-def test_an_event_of_a_closed_window_is_late() -> None:
+def test_an_event_of_a_closed_window_is_late_and_leaves_its_row_as_it_was() -> None:
     log = {0: [Event(100, "a", 100, 1), Event(2_500, "a", 100, 1), Event(900, "a", 100, 2)]}
-    engine = Engine.start(make_spec(0, 1), log)
-    while not engine.finished:
+    engine = Engine.start(make_spec(0, 10), log, hidden=True)
+    engine.shown[0] = 2
+    for _ in range(2):
+        engine.merge()
         engine.plan()
-        while engine.flying:
-            engine.run_range(0)
-            engine.merge()
-            engine.plan()
+        engine.run_range(0)
+        engine.merge()
         engine.begin_combine()
         engine.end_combine()
-    assert engine.state.ledger.balanced
+        engine.shown[0] = 3
+    engine.finish()
+    assert engine.state.ledger == Ledger(consumed=3, aggregated=2, late=1)
+    assert engine.rows()[0, "a"][0] == 1
 
 
 def test_partitions_of_very_different_length_lose_nothing_when_caught_up_from_the_start() -> None:
