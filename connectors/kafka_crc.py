@@ -43,9 +43,9 @@ _TABLES = _tables()
 def _crc_word(_context: Any, _crc: Any, _word: Any) -> Any:  # noqa: ANN401 - numba's types
     """Fold eight bytes into the checksum with the processor's instruction."""
 
-    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
+    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401 - llvmlite's types
         word = ir.IntType(64)
-        function = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+        function = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]  # numba has no types here
             builder.module, ir.FunctionType(word, [word, word]), "llvm.x86.sse42.crc32.64.64"
         )
         return builder.call(function, arguments)
