@@ -29,7 +29,9 @@ PATIENCE_S = 5.0
 
 UNKNOWN_TOPIC = 3
 NOT_AUTHORIZED = frozenset({29, 30, 31, 53})
-TRANSIENT_CODES = frozenset({-1, 3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 41, 51, 56, 74, 76, 78})
+TRANSIENT_CODES = frozenset(
+    {-1, 3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 41, 51, 56, 72, 74, 75, 78, 88, 89}
+)
 """Leader moved, epoch fenced, broker starting or short of replicas: another try helps."""
 
 REFUSED_CREDENTIALS = (
@@ -70,7 +72,7 @@ class TopicMetadata:
 
 def code_name(code: int) -> str:
     """Name an error code of the protocol for a message."""
-    known = {74: "FENCED_LEADER_EPOCH", 76: "UNKNOWN_LEADER_EPOCH", 78: "OFFSET_NOT_AVAILABLE"}
+    known = {74: "FENCED_LEADER_EPOCH", 75: "UNKNOWN_LEADER_EPOCH", 78: "OFFSET_NOT_AVAILABLE"}
     known |= {100: "UNKNOWN_TOPIC_ID", 103: "INCONSISTENT_TOPIC_ID"}
     error = kafka_errors.for_code(code)
     name = known.get(code) or getattr(error, "message", error.__name__)

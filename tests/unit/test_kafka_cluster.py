@@ -33,8 +33,15 @@ def test_a_login_without_a_password_is_refused_before_anything_is_connected() ->
 
 @pytest.mark.parametrize(
     ("code", "error"),
-    [(6, TransientBrokerError), (74, TransientBrokerError), (29, FatalError), (42, FatalError)],
-    ids=["leader moved", "epoch fenced", "not authorized", "invalid request"],
+    [
+        (6, TransientBrokerError),
+        (74, TransientBrokerError),
+        (75, TransientBrokerError),  # what a broker answers for a moment after it hung
+        (76, FatalError),
+        (29, FatalError),
+        (42, FatalError),
+    ],
+    ids=["leader moved", "epoch fenced", "epoch unknown", "compression", "authority", "request"],
 )
 def test_an_error_code_decides_whether_a_retry_helps(code: int, error: type[Exception]) -> None:
     raise_for_code(0, "fetch")
