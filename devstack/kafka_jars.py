@@ -10,10 +10,13 @@ import fcntl
 import hashlib
 import os
 import shutil
+import ssl
 import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+
+import certifi
 
 from common.errors import FatalError, RetryableError
 from devstack.service import Report
@@ -105,7 +108,11 @@ async def _fetch_and_check(folder: Path, lock: dict[str, str], report: Report) -
             await run_tool(
                 "fetch of the kafka jars",
                 [sys.executable, "-P", "-m", "devstack.kafka_jars", "fetch", work / "jars"],
-                environment={**os.environ, "M2_REPO": str(work / "m2")},
+                environment={
+                    "REQUESTS_CA_BUNDLE": str(await asyncio.to_thread(collect_authorities, work)),
+                    **os.environ,
+                    "M2_REPO": str(work / "m2"),
+                },
                 timeout_s=_FETCH_TIMEOUT_S,
             )
         except ToolFailedError as error:
@@ -120,6 +127,25 @@ async def _fetch_and_check(folder: Path, lock: dict[str, str], report: Report) -
                 "nothing was installed; check the network's proxy and run `sluice up` again"
             )
         await asyncio.to_thread(_install, work / "jars", folder)
+
+
+def collect_authorities(work: Path) -> Path:
+    """Write all that certifi or this machine trusts into one file.
+
+    A network's proxy may sign with an authority of its own, which only the machine knows.
+    """
+    machine = ssl.get_default_verify_paths()
+    files = [Path(certifi.where())]
+    if machine.cafile:
+        files.append(Path(machine.cafile))
+    elif machine.capath:
+        files += sorted(Path(machine.capath).glob("*.0"))
+    authorities = work / "authorities.pem"
+    with authorities.open("wb") as target:
+        for file in files:
+            with contextlib.suppress(OSError):
+                target.write(file.read_bytes() + b"\n")
+    return authorities
 
 
 def _install(fetched: Path, folder: Path) -> None:

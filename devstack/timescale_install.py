@@ -73,6 +73,7 @@ def _run_npm(folder: Path, cache: Path) -> None:
         done = subprocess.run(
             command,
             cwd=folder,
+            env={"NODE_USE_SYSTEM_CA": "1", **os.environ},
             capture_output=True,
             text=True,
             timeout=_FETCH_LIMIT_S,

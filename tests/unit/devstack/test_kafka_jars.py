@@ -1,9 +1,10 @@
 import hashlib
 from pathlib import Path
 
+import certifi
 import pytest
 
-from devstack.kafka_jars import cache_dir, find_faults, read_lock
+from devstack.kafka_jars import cache_dir, collect_authorities, find_faults, read_lock
 
 pytestmark = pytest.mark.unit
 
@@ -36,3 +37,15 @@ def test_cache_is_shared_by_user_and_can_be_moved(
 
     monkeypatch.delenv("SLUICE_CACHE_DIR")
     assert cache_dir().name == "sluice"
+
+
+def test_an_authority_that_only_the_machine_knows_is_trusted_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.pem"
+    own.write_text("the network's own authority")
+    monkeypatch.setenv("SSL_CERT_FILE", str(own))
+
+    text = collect_authorities(tmp_path).read_text()
+
+    assert text == f"{Path(certifi.where()).read_text()}\nthe network's own authority\n"
