@@ -5,6 +5,7 @@ The table below is all that `sluice --help` needs; a command's module is importe
 
 import errno
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -53,6 +54,9 @@ Examples:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave the process with its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # In a file or a pipe, answers would else come after all progress, and only at the end.
+        sys.stdout.reconfigure(line_buffering=True)
     code = run(sys.argv[1:] if arguments is None else list(arguments))
     try:
         sys.stdout.flush()

@@ -1,5 +1,6 @@
 """The command `sluice`: codes, messages, and a start that loads nothing heavy."""
 
+import os
 import subprocess
 import sys
 import types
@@ -113,3 +114,21 @@ def test_reader_that_went_away_is_no_error_message(tmp_path: Path) -> None:
     done = python(code, tmp_path)
     assert "Traceback" not in done.stdout
     assert "BrokenPipe" not in done.stdout
+
+
+def test_answers_and_progress_keep_their_order_in_a_file(tmp_path: Path) -> None:
+    """A redirected demo showed every table at the very end, after all progress."""
+    code = (
+        "import sys; from starter import main as m; "
+        "m.run = lambda _: print('answer') or sys.stderr.write('progress\\n') and 0; m.main([])"
+    )
+    with (tmp_path / "log").open("w+") as log:
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"},
+            stdout=log,
+            stderr=log,
+            check=False,
+        )
+        log.seek(0)
+        assert log.read().split() == ["answer", "progress"]
