@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import polars as pl
 from temporalio import activity
@@ -23,7 +24,7 @@ from common.payloads import INLINE_LIMIT_BYTES, ObjectStore
 from pipelines.stream import StreamSpec
 from streaming.combine import combine, pane_span
 from streaming.dead_letter import dead_letter_frame
-from streaming.decode import RecordDecoder
+from streaming.decode import Decoded, RecordDecoder
 from streaming.ledger import Ledger
 from streaming.merge_step import combine_result
 from streaming.partial import RangePartial, aggregate_events, merge_partials
@@ -34,6 +35,9 @@ from streaming.segment import Segment
 from streaming.state import RangeTask
 
 BLOCK_BYTES = 8 * 1024 * 1024
+HELD_BYTES = 32 * 1024 * 1024
+"""Decoded blocks are aggregated together until their buffers come to this; it bounds the memory."""
+
 DEAD_INLINE_BYTES = 8 * 1024
 _WAIT_SLICE_MS = 5_000
 
@@ -127,6 +131,7 @@ class _RangeWork:
         self._plan = plan
         self._task = task
         self._decoder = _decoder(plan.spec)
+        self._held: list[tuple[RecordBlock, Decoded]] = []
         self._parts: list[RangePartial] = []
         self.dead: list[pl.DataFrame] = []
         self.ledger = Ledger()
@@ -137,22 +142,39 @@ class _RangeWork:
         self.timings_us[stage] += int((time.perf_counter() - started) * 1e6)
 
     def add(self, block: RecordBlock) -> None:
-        """Decode and aggregate one block."""
+        """Decode one block; it is aggregated with others, as many as memory allows."""
         started = time.perf_counter()
         decoded = self._decoder.decode(block, self._task.now_ms)
-        self.clock("decode", started)
-        started = time.perf_counter()
-        partial = aggregate_events(self._plan, decoded.rows, self._task.watermark_ms)
-        letters = dead_letter_frame(block, decoded, partial.errors)
-        if not letters.is_empty():
-            self.dead.append(letters)
         counted = Ledger(consumed=len(block), dead_lettered=len(decoded.dead))
-        self.ledger = self.ledger.plus(partial.ledger).plus(counted)
+        self.ledger = self.ledger.plus(counted)
+        self._held.append((block, decoded))
+        self.clock("decode", started)
+        if sum(len(held.buffer) for held, _ in self._held) >= HELD_BYTES:
+            self._aggregate_held()
+
+    def _aggregate_held(self) -> None:
+        started = time.perf_counter()
+        rows = pl.concat([decoded.rows for _, decoded in self._held])
+        partial = aggregate_events(self._plan, rows, self._task.watermark_ms)
+        self.ledger = self.ledger.plus(partial.ledger)
         self._parts.append(partial)
+        first = 0
+        for block, decoded in self._held:
+            stop = first + decoded.rows.height
+            errors = [
+                replace(e, row=e.row - first) for e in partial.errors if first <= e.row < stop
+            ]
+            letters = dead_letter_frame(block, decoded, errors)
+            if not letters.is_empty():
+                self.dead.append(letters)
+            first = stop
+        self._held = []
         self.clock("aggregate", started)
 
     def merged(self) -> tuple[pl.DataFrame | None, int | None]:
-        """Merge the blocks' partials; gives the frame and the maximum event time."""
+        """Merge all partials; gives the frame and the maximum event time."""
+        if self._held:
+            self._aggregate_held()
         started = time.perf_counter()
         frames = [part.frame for part in self._parts if not part.frame.is_empty()]
         maxima = [part.max_event_ms for part in self._parts if part.max_event_ms is not None]

@@ -13,6 +13,7 @@ import polars as pl
 from common.errors import ContractViolationError
 from contracts.field_type import FieldType
 from pipelines.expression import AggregateExpression
+from streaming.distinct import INTEGERS
 from streaming.expression import to_polars
 from streaming.field_dtype import polars_type
 
@@ -53,6 +54,16 @@ class Aggregate:
             return []
         return [to_polars(argument).alias(self.slot)]
 
+    @property
+    def is_collected(self) -> bool:
+        """Whether `start` and `merge` only collect lists, for `distinct_lists` to thin out."""
+        argument = self.call.argument
+        return (
+            self.call.function == "count_distinct"
+            and argument is not None
+            and argument.type.base in INTEGERS
+        )
+
     def start(self) -> list[pl.Expr]:
         """Give the expressions that make a partial of a group of events."""
         function = self.call.function
@@ -61,6 +72,8 @@ class Aggregate:
         value = to_polars(self.call.argument)
         if function == "count":
             return [value.count().cast(pl.Int64).alias(self.slot)]
+        if self.is_collected:
+            return [value.alias(self.slot)]
         if function == "count_distinct":
             return [value.drop_nulls().unique().sort().alias(self.slot)]
         if function in ("min", "max"):
@@ -77,6 +90,8 @@ class Aggregate:
         value, function = pl.col(self.slot), self.call.function
         if function == "count":
             return [value.sum()]
+        if self.is_collected:
+            return [value.explode(empty_as_null=False)]
         if function == "count_distinct":
             return [value.explode(empty_as_null=False).unique().sort()]
         if function in ("min", "max"):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import polars as pl
 from polars.exceptions import PolarsError
 
+from streaming.distinct import distinct_lists
 from streaming.group_key import may_be_long, outside_time, refusal
 from streaming.ledger import Ledger
 from streaming.plan import StreamPlan
@@ -115,9 +116,9 @@ def _unfit(plan: StreamPlan, groups: pl.DataFrame, kept: pl.DataFrame) -> list[R
 def start_partials(plan: StreamPlan, rows: pl.DataFrame) -> pl.DataFrame:
     """Group events that carry their pane into fresh partials, in a fixed order."""
     starts = [expression for aggregate in plan.aggregates for expression in aggregate.start()]
+    groups = rows.group_by(PANE, *plan.key_names).agg(*starts)
     return (
-        rows.group_by(PANE, *plan.key_names)
-        .agg(*starts)
+        _distinct(plan, groups)
         .with_columns(pl.lit(value=True).alias(FRESH))
         .sort(PANE, *plan.key_names)
     )
@@ -128,12 +129,13 @@ def merge_partials(plan: StreamPlan, frames: list[pl.DataFrame]) -> pl.DataFrame
     if len(frames) == 1:
         return frames[0]
     merges = [expression for aggregate in plan.aggregates for expression in aggregate.merge()]
-    return (
-        pl.concat(frames)
-        .group_by(PANE, *plan.key_names)
-        .agg(*merges, pl.col(FRESH).any())
-        .sort(PANE, *plan.key_names)
-    )
+    groups = pl.concat(frames).group_by(PANE, *plan.key_names).agg(*merges, pl.col(FRESH).any())
+    return _distinct(plan, groups).sort(PANE, *plan.key_names)
+
+
+def _distinct(plan: StreamPlan, groups: pl.DataFrame) -> pl.DataFrame:
+    collected = [aggregate.slot for aggregate in plan.aggregates if aggregate.is_collected]
+    return groups.with_columns(distinct_lists(groups[slot]) for slot in collected)
 
 
 def _derive(plan: StreamPlan, rows: pl.DataFrame) -> pl.DataFrame:
