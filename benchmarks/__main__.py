@@ -15,12 +15,16 @@ from benchmarks.line import say
 from benchmarks.machine import describe, pin
 from benchmarks.options import Options, parse
 from benchmarks.sales import Run, measure_stages, sales
+from common.settings import WorkerSettings
 
 
 async def measure(options: Options) -> None:
     """Run the scenarios that need a stack, in the order asked for."""
     runs: list[Run] = []
-    with bench_stack(options.stack, options.workers) as stack:
+    worker = WorkerSettings(processes=options.workers)
+    if options.slots is not None:
+        worker = worker.model_copy(update={"range_slots": options.slots})
+    with bench_stack(options.stack, worker) as stack:
         say(describe(stack.cores))
         for scenario in options.scenarios:
             if scenario == "sales-1m":

@@ -43,20 +43,18 @@ class BenchStack:
 
 
 @contextlib.contextmanager
-def bench_stack(folder: Path | None, workers: int) -> Iterator[BenchStack]:
+def bench_stack(folder: Path | None, worker: WorkerSettings) -> Iterator[BenchStack]:
     """Start a stack on the cores of this process, or go on with a running one.
 
     Args:
         folder: Where its data lies; it stays up afterwards, and its workers are restarted so that
             they run the code as it stands. None makes a temporary one that is deleted.
-        workers: Count of compute processes.
+        worker: How many processes do the heavy work, and how; a running stack keeps its own.
     """
     home = folder or Path(tempfile.mkdtemp(prefix="sluice-bench-"))
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o755)
-    settings = Settings(
-        project_dir=home, data_dir=home / ".sluice", worker=WorkerSettings(processes=workers)
-    )
+    settings = Settings(project_dir=home, data_dir=home / ".sluice", worker=worker)
     try:
         reused = devstack.is_running(settings)
         say(f"stack in {home}: {'goes on' if reused else 'starts'}")

@@ -24,6 +24,7 @@ class Options:
         cores: Cores that everything shares.
         events: Size of the topic.
         rate: Events per second of event time.
+        slots: Ranges that one process aggregates at the same time; None takes the default.
         max_records: Size of a range; None takes the pipeline's.
         seconds: Duration of the latency measurement.
     """
@@ -32,6 +33,7 @@ class Options:
     stack: Path | None
     cores: int
     workers: int
+    slots: int | None
     events: int
     rate: float
     rounds: int
@@ -52,6 +54,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--stack", type=Path, help="folder of a stack that stays up afterwards")
     parser.add_argument("--cores", type=int, default=2, help="cores that everything shares (2)")
     parser.add_argument("--workers", type=int, default=2, help="compute processes (2)")
+    parser.add_argument("--slots", type=int, help="ranges at a time per process; the default's")
     parser.add_argument("--events", type=int, default=8_000_000, help="events (8,000,000)")
     parser.add_argument(
         "--rate", type=float, default=100.0, help="events per second of event time (100)"
@@ -70,6 +73,7 @@ def parse(arguments: Sequence[str]) -> Options:
         stack=given.stack.resolve() if given.stack else None,
         cores=given.cores,
         workers=given.workers,
+        slots=given.slots,
         events=given.events,
         rate=given.rate,
         rounds=given.rounds,

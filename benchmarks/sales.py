@@ -28,6 +28,7 @@ from streaming.status import StreamResult, StreamUntil
 from workflows.stream_input import STREAM_WORKFLOW, StreamInput
 
 RANGES = "stream.aggregate_ranges"
+PATIENCE_S = 300.0
 
 
 @dataclass
@@ -93,7 +94,7 @@ async def run_once(stack: BenchStack, spec: StreamSpec, events: int) -> Run:
             STREAM_WORKFLOW, task, id=stream_workflow_id(spec.name), task_queue=STREAM_QUEUE,
             result_type=StreamResult,
         )  # fmt: skip
-        result = await handle.result()
+        result = await asyncio.wait_for(handle.result(), PATIENCE_S)
         seconds = time.perf_counter() - started
     await _check_views(stack.settings, spec, result, events)
     run = Run(seconds, events, result, usage)
