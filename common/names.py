@@ -27,3 +27,10 @@ def dead_letter_topic(topic: str) -> str:
 def dead_letter_writer(pipeline: str, epoch: int) -> str:
     """Name the transactional id, and private group, of a stream's dead letters in one epoch."""
     return f"sluice-{pipeline}-e{epoch}-dead-letters"
+
+
+PIPELINE_ATTRIBUTE = "SluicePipeline"
+KIND_ATTRIBUTE = "SluiceKind"
+STATE_ATTRIBUTE = "SluiceState"
+SEARCH_ATTRIBUTES = (PIPELINE_ATTRIBUTE, KIND_ATTRIBUTE, STATE_ATTRIBUTE)
+"""Keywords that workers register with the namespace, so that the Web UI can filter by them."""

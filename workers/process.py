@@ -12,7 +12,7 @@ from common.errors import ServiceUnavailableError
 from common.names import STREAM_COMPUTE_QUEUE
 from common.settings import Settings
 from connectors import kafka_batch
-from connectors.temporal import connect
+from connectors.temporal import connect, register_search_attributes
 from streaming import decode
 from workers.queue import open_worker
 from workers.wiring import open_clients
@@ -69,7 +69,9 @@ async def _connected(settings: Settings, stopping: asyncio.Event) -> Client | No
     """Connect, and go on trying while the server is away; None when told to stop meanwhile."""
     while not stopping.is_set():
         try:
-            return await connect(settings.temporal)
+            client = await connect(settings.temporal)
+            await register_search_attributes(client)
+            return client
         except ServiceUnavailableError as error:
             log.warning("waiting for Temporal", error=str(error))
         with contextlib.suppress(asyncio.TimeoutError):

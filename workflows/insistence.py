@@ -24,6 +24,8 @@ class Insistence:
     Attributes:
         trouble: What is retried or has paused the workflow, by what was attempted.
         busy: Activities under way, long polls left out.
+        given_up: Whether what runs is being cancelled. An activity that ends in the same step as
+            its cancellation swallows it, so whoever goes on after one has to look here.
     """
 
     def __init__(self, on_pause: Callable[[str], None]) -> None:
@@ -31,6 +33,7 @@ class Insistence:
         self._resumes = 0
         self.trouble: dict[str, str] = {}
         self.busy = 0
+        self.given_up = False
 
     def resume(self) -> None:
         """Let everything that waits for a person try again."""
@@ -69,7 +72,7 @@ class Insistence:
             try:
                 result = await _attempt(name, work, result_type, policy, queue)
             except ActivityError as error:
-                if exceptions.is_cancelled_exception(error):
+                if self.given_up or exceptions.is_cancelled_exception(error):
                     raise asyncio.CancelledError from error
                 reason = _reason_to_pause(error, policy, fatal_ends=fatal_ends)
                 if reason is not None:

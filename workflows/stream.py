@@ -23,12 +23,13 @@ from streaming.state import Mode, RangeTask, StreamState, decode_state
 from streaming.status import Outcome, StreamResult, StreamStatus
 from workflows import policies
 from workflows.insistence import Insistence
+from workflows.search_attribute import StateAttribute
 from workflows.stream_input import STREAM_WORKFLOW, StreamInput
 
 P = ParamSpec("P")
 
 HISTORY_BYTES = 8_000_000
-POLL_MS = 20_000
+POLL_MS = 10_000
 GARBAGE_BATCH = 64
 ROLL_GRACE = timedelta(seconds=10)
 
@@ -53,6 +54,7 @@ class StreamWorkflow:
         self._tasks: set[asyncio.Task[None]] = set()
         self._combining = False
         self._insist = Insistence(self._pause)
+        self._attribute = StateAttribute(task.spec.name, task.spec.kind)
         self._changed = True
         self._rolling = False
         self._early_mode: Mode = "running"
@@ -142,6 +144,7 @@ class StreamWorkflow:
             self._changed = False
             if self._failure is not None:
                 raise self._failure
+            self._attribute.show(state.mode)
             progress.merge_next(state, spec, self._results, self._now())
             if not self._combining and not self._rolling:
                 draining = state.mode == "draining"
@@ -264,7 +267,7 @@ class StreamWorkflow:
     async def _pump_sink(self, sink: SinkSpec) -> None:
         state = self._opened()
         cursor = next(c for c in state.sinks if c.name == sink.name)
-        while True:
+        while not self._insist.given_up:
             await workflow.wait_condition(
                 lambda: any(f.flush_seq > cursor.done for f in state.flushes)
             )
@@ -280,7 +283,7 @@ class StreamWorkflow:
 
     async def _pump_dead_letters(self) -> None:
         state = self._opened()
-        while True:
+        while not self._insist.given_up:
             await workflow.wait_condition(lambda: bool(state.dead))
             batch = progress.dead_batch(state)
             work = stream_io.DeadLetterInput(
@@ -296,7 +299,7 @@ class StreamWorkflow:
     async def _watch(self) -> None:
         """Wait for news of the log whenever all that is known of it is planned."""
         state = self._opened()
-        while True:
+        while not self._insist.given_up:
             await workflow.wait_condition(lambda: self._caught_up(state))
             asked_ms = self._now()
             work = stream_io.WaitInput(
@@ -345,10 +348,12 @@ class StreamWorkflow:
 
     async def _quiesce(self) -> None:
         """Cancel what still runs; all of it is pinned and can be done again."""
+        self._insist.given_up = True
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await workflow.wait(list(self._tasks))
+        self._insist.given_up = False
 
     async def _continue_as_new(self, state: StreamState) -> None:
         """Hand the state to a new run, the one place where it is carried over."""
@@ -380,6 +385,7 @@ class StreamWorkflow:
             policies.BOOKKEEPING, fatal_ends=True,
         )  # fmt: skip
         self._outcome = outcome
+        self._attribute.show(outcome)
         return StreamResult(
             state=outcome,
             epoch=state.epoch,

@@ -4,9 +4,13 @@ import shutil
 from collections.abc import AsyncIterator
 
 import pytest
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.testing import WorkflowEnvironment
 
+from common.names import SEARCH_ATTRIBUTES
 from common.payloads_converter import data_converter
+from connectors.temporal import register_search_attributes
 from tests.workflows.rig import StreamRig
 
 
@@ -22,8 +26,27 @@ async def server() -> AsyncIterator[WorkflowEnvironment]:
 
 
 @pytest.fixture
+async def clock_rig() -> AsyncIterator[StreamRig]:
+    """Run workers on a dev server, whose clock is the real one; for runs that end while activities go on."""
+    env = await WorkflowEnvironment.start_local(
+        dev_server_existing_path=shutil.which("temporal"),
+        data_converter=data_converter(),
+        ui=False,
+    )
+    async with env:
+        await register_search_attributes(env.client)
+        rig = StreamRig(env)
+        async with rig.workers():
+            yield rig
+
+
+@pytest.fixture
 async def rig(server: WorkflowEnvironment) -> AsyncIterator[StreamRig]:
     """Run workers over a log, a store and sinks in memory."""
+    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+    await server.client.operator_service.add_search_attributes(
+        AddSearchAttributesRequest(search_attributes=dict.fromkeys(SEARCH_ATTRIBUTES, keyword))
+    )
     rig = StreamRig(server)
     async with rig.workers():
         yield rig

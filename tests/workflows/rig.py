@@ -37,10 +37,22 @@ class StreamRig:
 
     def __init__(self, server: WorkflowEnvironment) -> None:
         self.server = server
-        self.log = MemoryLog("events", {}, sleep=server.sleep)
+        self.log = MemoryLog("events", {}, sleep=self._sleep)
         self.store = MemoryStore()
         self.sinks = {"clickhouse": MemorySink(), "timescaledb": MemorySink()}
         self.dead = MemoryRecordSink()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Let the server's clock pass; on a server with a real clock, wait for records as long.
+
+        A sleep of the skipping server that is cut short would leave it running away for ever.
+        """
+        if self.server.supports_time_skipping:
+            await asyncio.shield(self.server.sleep(seconds))
+            return
+        self.log.grown.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.log.grown.wait(), seconds)
 
     def spec(self, disorder_ms: int = 0, max_records: int = 100, **changes: object) -> StreamSpec:
         """Make the specification of one-second windows into both sinks."""
@@ -97,6 +109,14 @@ class StreamRig:
             execution_timeout=timedelta(days=300),
         )
 
+    async def ended(self, handle: Handle) -> StreamResult:
+        """Wait for the end on the real clock.
+
+        The server skips time even while activities run, so their time-outs would pass in no time.
+        """
+        with self.server.auto_time_skipping_disabled():
+            return await handle.result()
+
     async def status(self, handle: Handle) -> StreamStatus:
         """Ask the stream how it is."""
         return await handle.query(StreamWorkflow.status)
@@ -111,6 +131,13 @@ class StreamRig:
                 if condition(status):
                     return status
                 await self.server.sleep(timedelta(milliseconds=50))
+
+    async def until_next_run(self, handle: Handle) -> str:
+        """Wait until the stream continued as a new run; gives its run id."""
+        async with asyncio.timeout(30):
+            while (run := (await handle.describe()).run_id) == handle.first_execution_run_id:
+                await asyncio.sleep(0.02)
+            return run
 
     def view(self, sink: str = "clickhouse") -> dict[tuple[int, str], int]:
         """Give window start (ms) and key to number of events, as a reader sees it."""

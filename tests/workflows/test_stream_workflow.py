@@ -14,7 +14,7 @@ LATEST = StreamUntil(kind="latest")
 async def test_a_bounded_run_emits_every_window_to_both_sinks_and_balances(rig: StreamRig) -> None:
     rig.log.append(0, *(event(i * 100, "a") for i in range(25)))
     rig.log.append(1, *(event(i * 100, "b") for i in range(5)), b"no json", None)
-    result = await (await rig.start(rig.spec(max_records=7), until=LATEST)).result()
+    result = await rig.ended(await rig.start(rig.spec(max_records=7), until=LATEST))
     assert result.state == "completed"
     assert result.ledger.balanced
     assert (result.ledger.consumed, result.ledger.dead_lettered) == (32, 2)
@@ -26,7 +26,7 @@ async def test_a_bounded_run_emits_every_window_to_both_sinks_and_balances(rig: 
 async def test_dead_letters_are_delivered_once_though_the_answer_was_lost(rig: StreamRig) -> None:
     rig.log.append(0, event(0), b"[1,2]", event(10), b'{"at": 1}')
     rig.dead.failures = [ServiceUnavailableError("Kafka", "x", "reset")]
-    result = await (await rig.start(rig.spec(max_records=2), until=LATEST)).result()
+    result = await rig.ended(await rig.start(rig.spec(max_records=2), until=LATEST))
     assert result.ledger.dead_lettered == 2
     headers = [dict(record[2]) for record in rig.dead.records]
     assert [h["offset"] for h in headers] == [b"1", b"3"]
@@ -37,10 +37,10 @@ async def test_dead_letters_are_delivered_once_though_the_answer_was_lost(rig: S
 async def test_a_chain_of_bounded_runs_gives_what_one_run_would(rig: StreamRig) -> None:
     spec = rig.spec(max_records=4)
     rig.log.append(0, *(event(i * 100) for i in range(14)))
-    first = await (await rig.start(spec, until=LATEST)).result()
+    first = await rig.ended(await rig.start(spec, until=LATEST))
     assert rig.view()[1000, "a"] == 4
     rig.log.append(0, *(event(i * 100) for i in range(14, 30)))
-    second = await (await rig.start(spec, until=LATEST)).result()
+    second = await rig.ended(await rig.start(spec, until=LATEST))
     assert rig.view() == {(0, "a"): 10, (1000, "a"): 10, (2000, "a"): 10}
     assert second.epoch == first.epoch
     assert second.ledger.consumed == 30
@@ -50,9 +50,9 @@ async def test_a_chain_of_bounded_runs_gives_what_one_run_would(rig: StreamRig) 
 async def test_a_fresh_start_claims_a_new_epoch_and_computes_the_same(rig: StreamRig) -> None:
     rig.log.append(0, *(event(i * 100) for i in range(14)))
     spec = rig.spec()
-    first = await (await rig.start(spec, until=LATEST)).result()
+    first = await rig.ended(await rig.start(spec, until=LATEST))
     before = rig.view()
-    second = await (await rig.start(spec, until=LATEST, fresh=True)).result()
+    second = await rig.ended(await rig.start(spec, until=LATEST, fresh=True))
     assert second.epoch == first.epoch + 1
     assert rig.view() == before
     assert {row["_version"] >> 40 for row in rig.sinks["clickhouse"].rows.values()} == {2}
@@ -66,7 +66,7 @@ async def test_an_open_stream_fires_when_the_watermark_passes(rig: StreamRig) ->
     assert status.watermark_ms == 1500
     assert status.open_windows == 1
     await handle.signal("drain")
-    result = await handle.result()
+    result = await rig.ended(handle)
     assert result.state == "drained"
     assert rig.view() == {(0, "a"): 2}
 
@@ -78,14 +78,14 @@ async def test_drained_and_started_again_it_goes_on_with_half_filled_windows(
     handle = await rig.start(rig.spec())
     await rig.until(handle, lambda s: s.ledger.consumed == 2)
     await handle.signal("drain")
-    await handle.result()
+    await rig.ended(handle)
     assert rig.view() == {}
     rig.log.append(0, event(900), event(2000))
     handle = await rig.start(rig.spec())
     await rig.until(handle, lambda s: s.pending_flushes == 0 and s.flush_seq == 1)
     assert rig.view() == {(0, "a"): 3}
     await handle.signal("stop")
-    assert (await handle.result()).state == "stopped"
+    assert (await rig.ended(handle)).state == "stopped"
 
 
 async def test_paused_it_reads_nothing_and_resumed_it_reads_all(rig: StreamRig) -> None:
@@ -104,7 +104,7 @@ async def test_paused_it_reads_nothing_and_resumed_it_reads_all(rig: StreamRig) 
     )
     assert rig.view() == {(0, "a"): 2}
     await handle.signal("stop")
-    await handle.result()
+    await rig.ended(handle)
 
 
 async def test_a_quiet_partition_holds_windows_back_until_it_is_idle(rig: StreamRig) -> None:
@@ -118,7 +118,7 @@ async def test_a_quiet_partition_holds_windows_back_until_it_is_idle(rig: Stream
     assert status.now_ms - started_ms >= 60_000
     assert [p.idle for p in status.partitions][1]
     await handle.signal("stop")
-    await handle.result()
+    await rig.ended(handle)
 
 
 async def test_a_returning_partition_counts_before_its_records_are_merged(rig: StreamRig) -> None:
@@ -133,7 +133,7 @@ async def test_a_returning_partition_counts_before_its_records_are_merged(rig: S
     assert status.watermark_ms == 5200
     assert not status.partitions[1].idle
     await handle.signal("stop")
-    await handle.result()
+    await rig.ended(handle)
 
 
 async def test_trouble_with_a_sink_is_shown_and_outlasted(rig: StreamRig) -> None:
@@ -147,7 +147,7 @@ async def test_trouble_with_a_sink_is_shown_and_outlasted(rig: StreamRig) -> Non
     await rig.until(handle, lambda s: s.flush_seq == 1 and not s.pending_flushes and not s.reason)
     assert rig.view("clickhouse") == rig.view("timescaledb") == {(0, "a"): 1}
     await handle.signal("stop")
-    await handle.result()
+    await rig.ended(handle)
 
 
 async def test_a_final_error_pauses_and_resume_goes_on_exactly_there(rig: StreamRig) -> None:
@@ -160,7 +160,7 @@ async def test_a_final_error_pauses_and_resume_goes_on_exactly_there(rig: Stream
     await rig.until(handle, lambda s: not s.pending_flushes and s.state == "running")
     assert rig.view("timescaledb") == {(0, "a"): 1}
     await handle.signal("stop")
-    await handle.result()
+    await rig.ended(handle)
 
 
 async def test_a_terminated_run_asks_for_a_fresh_start(rig: StreamRig) -> None:
@@ -170,18 +170,18 @@ async def test_a_terminated_run_asks_for_a_fresh_start(rig: StreamRig) -> None:
     await handle.terminate()
     again = await rig.start(rig.spec())
     with pytest.raises(WorkflowFailureError) as caught:
-        await again.result()
+        await rig.ended(again)
     assert "--fresh" in str(caught.value.cause)
-    fresh = await (await rig.start(rig.spec(), fresh=True, until=LATEST)).result()
+    fresh = await rig.ended(await rig.start(rig.spec(), fresh=True, until=LATEST))
     assert fresh.epoch == 2
 
 
 async def test_a_changed_specification_asks_for_a_fresh_start(rig: StreamRig) -> None:
     rig.log.append(0, event(0))
-    await (await rig.start(rig.spec(), until=LATEST)).result()
+    await rig.ended(await rig.start(rig.spec(), until=LATEST))
     changed = await rig.start(rig.spec(where="amount > 0"), until=LATEST)
     with pytest.raises(WorkflowFailureError) as caught:
-        await changed.result()
+        await rig.ended(changed)
     assert "--fresh" in str(caught.value.cause)
 
 
@@ -190,19 +190,20 @@ async def test_a_cancelled_stream_saves_its_state(rig: StreamRig) -> None:
     handle = await rig.start(rig.spec())
     await rig.until(handle, lambda s: s.ledger.consumed == 2)
     await handle.cancel()
-    assert (await handle.result()).state == "stopped"
+    assert (await rig.ended(handle)).state == "stopped"
     rig.log.append(0, event(700))
-    result = await (await rig.start(rig.spec(), until=LATEST)).result()
+    result = await rig.ended(await rig.start(rig.spec(), until=LATEST))
     assert rig.view() == {(0, "a"): 3}
     assert result.epoch == 1
 
 
-async def test_continuing_as_new_in_the_middle_changes_nothing(rig: StreamRig) -> None:
+async def test_continuing_as_new_in_the_middle_changes_nothing(clock_rig: StreamRig) -> None:
+    rig = clock_rig
     rig.log.append(0, *(event(i * 100, "a") for i in range(60)))
     rig.log.append(1, *(event(i * 100, "b") for i in range(60)), b"no json")
     spec = rig.spec(max_records=3)
     handle = await rig.start(spec, until=LATEST, history_events=60)
-    result = await handle.result()
+    result = await rig.ended(handle)
     assert rig.view("clickhouse") == rig.view("timescaledb")
     assert rig.view() == {(s * 1000, key): 10 for s in range(6) for key in "ab"}
     assert result.ledger.consumed == 121
@@ -214,17 +215,17 @@ async def test_continuing_as_new_in_the_middle_changes_nothing(rig: StreamRig) -
     assert first.status is WorkflowExecutionStatus.CONTINUED_AS_NEW
 
 
-async def test_a_pause_outlives_continue_as_new(rig: StreamRig) -> None:
+async def test_a_pause_outlives_continue_as_new(clock_rig: StreamRig) -> None:
+    rig = clock_rig
     rig.log.append(0, *(event(i * 100) for i in range(6)))
-    handle = await rig.start(rig.spec(max_records=1), history_events=10)
+    handle = await rig.start(rig.spec(max_records=1), history_events=5)
     await handle.signal("pause")
     await rig.until(handle, lambda s: s.state == "paused")
     rig.log.append(0, event(7000))
-    await rig.server.sleep(86_400)
-    status = await rig.status(handle)
-    assert status.state == "paused"
-    assert status.ledger.consumed < 7
+    run = await rig.until_next_run(handle)
+    assert (await rig.status(handle)).state == "paused"
+    assert run != handle.first_execution_run_id
     await handle.signal("resume")
     await rig.until(handle, lambda s: s.ledger.consumed == 7)
     await handle.signal("stop")
-    await handle.result()
+    assert (await rig.ended(handle)).ledger.consumed == 7
