@@ -253,7 +253,7 @@ async def _cancel(task: asyncio.Task[None] | asyncio.Task[list[wire.Message]] | 
 class Proxy:
     """Accepts clients for one upstream session."""
 
-    def __init__(self, upstream: Upstream, idle_transaction_s: float = 60.0) -> None:
+    def __init__(self, upstream: Upstream, idle_transaction_s: float = 20.0) -> None:
         self._upstream = upstream
         self._idle_transaction_s = idle_transaction_s
         self._numbers = itertools.count(1)
