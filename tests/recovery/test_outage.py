@@ -1,6 +1,7 @@
 """Services go away: the stream says so, goes on by itself, and its final views are exact."""
 
 import asyncio
+import contextlib
 
 import polars as pl
 import pytest
@@ -10,7 +11,7 @@ from common.settings import Settings
 from devstack.sample.sales import START_MS, SalesShape
 from starter.compare import compare
 from starter.demo_expected import expected_sales
-from starter.stream_client import StreamClient, StreamRun
+from starter.stream_client import NoAnswerError, StreamClient, StreamRun
 from streaming.status import StreamStatus
 from tests.recovery.outage import away
 from tests.stack_rig import KINDS, StreamOnStack, fill, raw_values, sales_spec, wait_for
@@ -46,6 +47,12 @@ class Flow:
         run = await client.find(self.stream.spec.name)
         assert isinstance(run, StreamRun)
         return await client.status(run)
+
+    async def patiently_shown(self) -> StreamStatus | None:
+        """Ask as the command line does; None while nobody answers."""
+        with contextlib.suppress(NoAnswerError):
+            return await self.shown()
+        return None
 
     async def until(self, reason: str) -> StreamStatus:
         """Wait until the status gives a reason with these words."""
