@@ -1,6 +1,7 @@
 """Distinct integers of groups as sorted lists, all groups in one sort."""
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -39,5 +40,10 @@ def distinct_lists(lists: pl.Series) -> pl.Series:
     pairs = pairs[first]
     bounds = np.searchsorted(pairs, np.arange(len(lists) + 1, dtype=np.int64) * span)
     pairs -= np.repeat(group + low, np.diff(bounds)) - low
-    listed = pa.LargeListArray.from_arrays(pa.array(bounds), pa.array(pairs))
+    listed = pa.LargeListArray.from_arrays(_arrow(bounds), _arrow(pairs))
     return pl.Series(lists.name, listed, dtype=lists.dtype)
+
+
+def _arrow(values: npt.NDArray[np.int64]) -> pa.Array:
+    # `pa.array` would import pandas, in the middle of a workflow.
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(values)])
