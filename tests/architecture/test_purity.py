@@ -2,12 +2,13 @@
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 
 import grimp
 import pytest
 
-from tests.architecture.source import Module, dotted_uses, modules, packages
+from tests.architecture.source import Module, dotted_uses, imported_names, modules, packages
 from workflows.sandbox import PASSED_THROUGH
 
 IMPURE = re.compile(
@@ -114,6 +115,20 @@ def test_sandbox_passes_every_package_that_workflows_reach() -> None:
     reached = {name.split(".")[0] for name in reached_by_workflows()} & set(packages())
 
     assert reached <= set(PASSED_THROUGH) | {"workflows"}
+
+
+def test_sandbox_passes_every_library_that_workflows_reach() -> None:
+    reached = reached_by_workflows()
+    inside = [
+        m for m in modules(*packages()) if m.name in reached or m.name.startswith("workflows")
+    ]
+    libraries = {
+        origin.split(".")[0] for module in inside for origin in imported_names(module.tree).values()
+    }
+    outside = libraries - set(packages()) - set(sys.stdlib_module_names)
+
+    assert outside >= {"polars", "pydantic", "temporalio"}
+    assert outside <= set(PASSED_THROUGH) | {"temporalio"}
 
 
 def test_sandbox_does_not_pass_workflows() -> None:

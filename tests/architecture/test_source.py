@@ -1,11 +1,17 @@
 import ast
+import importlib
 import re
 import tokenize
+import typing
 from collections.abc import Iterator
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
+from common.payloads import Model
 from tests.architecture.source import Module, dotted_uses, imported_names, modules, packages
+from workflows import policies
+from workflows.policies import Policy
 
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "manager", "misc", "data", "info", "handler"}
 ACTIVITY_NAME = re.compile(r"^[a-z]+(\.[a-z]+(_[a-z]+)*)$")
@@ -105,6 +111,80 @@ def test_every_call_of_an_activity_states_its_timeout_and_retry_policy() -> None
 
     assert seen
     assert wrong == []
+
+
+def test_activities_are_called_in_one_place_and_always_with_a_policy() -> None:
+    called = [
+        f"{module.relative_path}:{call.lineno}"
+        for module in modules("workflows")
+        for name, call in calls(module)
+        if re.search(r"workflow\.(execute|start)_(local_)?activity(_method|_class)?$", name)
+    ]
+    unruled = [
+        f"{module.relative_path}:{call.lineno}"
+        for module in modules("workflows")
+        for name, call in calls(module)
+        if name.endswith("_insist.run")
+        and not any(ast.unparse(one).startswith("policies.") for one in call.args)
+    ]
+
+    assert len(called) == 1
+    assert called[0].startswith("workflows/insistence.py")
+    assert unruled == []
+
+
+def test_every_policy_bounds_attempts_and_listens_to_the_heart_of_what_takes_long() -> None:
+    found = {name: one for name, one in vars(policies).items() if isinstance(one, Policy)}
+
+    assert found
+    for name, one in found.items():
+        assert one.start_to_close <= timedelta(minutes=10), name
+        assert one.retry.maximum_attempts > 0, name
+        if one.start_to_close > timedelta(seconds=10):
+            assert one.heartbeat is not None, name
+            assert one.heartbeat < one.start_to_close, name
+
+
+def test_workflows_call_only_activities_that_exist() -> None:
+    defined = {fixed for _, fixed in type_names("activity.defn")}
+    named = {
+        str(one.value)
+        for module in modules("workflows")
+        for name, call in calls(module)
+        if name.endswith("_insist.run")
+        for one in call.args[1:2]
+        if isinstance(one, ast.Constant)
+    }
+
+    assert named
+    assert named <= defined
+
+
+def test_inputs_and_results_of_activities_and_workflows_are_single_models() -> None:
+    found = []
+    for module in modules("activities", "workflows"):
+        for node in ast.walk(module.tree):
+            if not isinstance(node, ast.AsyncFunctionDef):
+                continue
+            marks = [ast.unparse(one) for one in node.decorator_list]
+            if not any(one.startswith(("activity.defn", "workflow.run")) for one in marks):
+                continue
+            hints = typing.get_type_hints(resolved(module, node))
+            kinds = [hints.get(arg.arg) for arg in node.args.args[1:]] + [hints.get("return")]
+            if len(kinds) != 2 or not all(
+                isinstance(one, type) and issubclass(one, Model) for one in kinds
+            ):
+                found.append(f"{module.relative_path}:{node.lineno} {node.name}")
+
+    assert found == []
+
+
+def resolved(module: Module, node: ast.AsyncFunctionDef) -> object:
+    """Find the function behind a method's syntax tree."""
+    loaded = importlib.import_module(module.name)
+    here = [one for one in vars(loaded).values() if getattr(one, "__module__", "") == module.name]
+    holders = [one for one in here if isinstance(one, type)]
+    return next(getattr(one, node.name) for one in holders if node.name in vars(one))
 
 
 def test_tests_sleep_only_between_two_looks_at_a_condition() -> None:

@@ -1,0 +1,210 @@
+"""Record histories of streams on an embedded stack: `python -m tests.replay.record [NAME…]`.
+
+Run by hand, from landed code only. A red replay means that a change of the workflow needs
+`workflow.patched()`, not a new recording. Host names and stack traces are taken out.
+"""
+
+import argparse
+import asyncio
+import json
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from google.protobuf.json_format import MessageToDict
+from temporalio.api.history.v1 import History
+from temporalio.client import Client
+
+from common.names import stream_workflow_id
+from common.settings import Settings, WorkerSettings
+from connectors.temporal import connect
+from devstack import stack as devstack
+from devstack.sample.sales import START_MS, SalesShape
+from pipelines.stream import SinkSpec, StreamSpec
+from tests.stack_rig import StreamOnStack, fill, sales_spec
+
+HISTORIES = Path(__file__).parent / "histories"
+SCRUBBED = {"identity": "worker", "stackTrace": ""}
+PROCESS = re.compile(rf"^\d+@{re.escape(socket.gethostname())}.*$")
+
+
+@dataclass
+class Recorder:
+    """One stream after another on one stack."""
+
+    settings: Settings
+    client: Client
+
+    async def stream(
+        self, name: str, events: int, max_records: int, group_by: str = "category"
+    ) -> StreamOnStack:
+        """Fill a topic and make a stream over it, into ClickHouse and TimescaleDB."""
+        await self.fill(name, events)
+        spec = sales_spec(self.settings, name, f"{name}-events", max_records)
+        table = name.replace("-", "_")
+        sinks = [
+            SinkSpec(kind="clickhouse", table=table),
+            SinkSpec(kind="timescaledb", table=table),
+        ]
+        return StreamOnStack(
+            self.settings, spec.model_copy(update={"sinks": sinks, "group_by": [group_by]})
+        )
+
+    async def fill(self, name: str, events: int, after_s: int = 0) -> None:
+        """Append events, 20 a second of event time, to a stream's topic."""
+        shape = SalesShape(
+            events,
+            seed=after_s + 1,
+            rate=20,
+            malformed=0.003,
+            topic=f"{name}-events",
+            partitions=3,
+            start_ms=START_MS + after_s * 1_000,
+            customers=10_000 if name == "referenced" else 5,
+            products=3,
+        )
+        await fill(self.settings, shape)
+
+    async def save(self, spec: StreamSpec, name: str, run_id: str) -> str | None:
+        """Keep the history of one run; gives the run that it continued as."""
+        handle = self.client.get_workflow_handle(stream_workflow_id(spec.name), run_id=run_id)
+        history = await handle.fetch_history()
+        content = MessageToDict(History(events=history.events))
+        text = json.dumps({"workflow_id": handle.id, **scrubbed(content)}, separators=(",", ":"))
+        await asyncio.to_thread((HISTORIES / f"{name}.json").write_text, text + "\n")
+        print(f"{name}: {len(history.events)} events, {len(text):,} bytes")  # noqa: T201 - its output
+        last = history.events[-1].workflow_execution_continued_as_new_event_attributes
+        return last.new_execution_run_id or None
+
+
+def scrubbed(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Take out what names the machine."""
+    if isinstance(value, dict):
+        return {k: SCRUBBED[k] if k in SCRUBBED else scrubbed(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [scrubbed(v) for v in value]
+    return PROCESS.sub("worker", value) if isinstance(value, str) else value
+
+
+async def bounded(recorder: Recorder) -> None:
+    """Read to the pinned end, malformed records included."""
+    stream = await recorder.stream("bounded", 8_000, 500)
+    await stream.start()
+    await stream.handle.result()
+    await recorder.save(stream.spec, "bounded", stream.run_id)
+
+
+async def paused(recorder: Recorder) -> None:
+    """Pause in the middle, resume, drain."""
+    stream = await recorder.stream("paused", 6_000, 500)
+    await stream.start(until_latest=False)
+    await stream.until(lambda s: s.ledger.consumed > 0)
+    await stream.handle.signal("pause")
+    await stream.until(lambda s: s.state == "paused")
+    await recorder.fill("paused", 2_000, after_s=300)
+    await stream.handle.signal("resume")
+    await stream.until(lambda s: s.ledger.consumed == 8_000)
+    await stream.handle.signal("drain")
+    await stream.handle.result()
+    await recorder.save(stream.spec, "paused", stream.run_id)
+
+
+async def drained(recorder: Recorder) -> None:
+    """Drain, start again from the saved state, stop while ranges are in flight."""
+    stream = await recorder.stream("drained", 4_000, 500)
+    await stream.start(until_latest=False)
+    await stream.until(lambda s: s.ledger.consumed > 0)
+    await stream.handle.signal("drain")
+    await stream.handle.result()
+    await recorder.save(stream.spec, "drained-first", stream.run_id)
+    await recorder.fill("drained", 16_000, after_s=200)
+    await stream.start(until_latest=False)
+    await stream.until(lambda s: s.ledger.consumed > 4_000)
+    await stream.handle.signal("stop")
+    await stream.handle.result()
+    await recorder.save(stream.spec, "drained-second", stream.run_id)
+
+
+async def continued(recorder: Recorder) -> None:
+    """Continue as new several times in the middle."""
+    stream = await recorder.stream("continued", 8_000, 500)
+    await stream.start(history_events=40)
+    await stream.handle.result()
+    run_id: str | None = stream.run_id
+    number = 1
+    while run_id is not None:
+        run_id = await recorder.save(stream.spec, f"continued-{number}", run_id)
+        number += 1
+
+
+async def refused(recorder: Recorder) -> None:
+    """Pause because a table lost a column, and go on once it is back."""
+    stream = await recorder.stream("refused", 6_000, 1_000)
+    await stream.start(until_latest=False)
+    await stream.until(lambda s: s.flush_seq > 0 and s.pending_flushes == 0)
+    await alter(recorder.settings, "ALTER TABLE refused RENAME COLUMN revenue TO lost")
+    await recorder.fill("refused", 6_000, after_s=300)
+    await stream.until(lambda s: s.state == "paused")
+    await alter(recorder.settings, "ALTER TABLE refused RENAME COLUMN lost TO revenue")
+    await stream.handle.signal("resume")
+    await stream.until(lambda s: s.ledger.consumed == 12_000 and s.pending_flushes == 0)
+    await stream.handle.signal("drain")
+    await stream.handle.result()
+    await recorder.save(stream.spec, "refused", stream.run_id)
+
+
+async def referenced(recorder: Recorder) -> None:
+    """Group by customer, so that partials and flushes travel by reference."""
+    stream = await recorder.stream("referenced", 40_000, 5_000, group_by="customer_id")
+    await stream.start()
+    await stream.handle.result()
+    await recorder.save(stream.spec, "referenced", stream.run_id)
+
+
+async def alter(settings: Settings, statement: str) -> None:
+    """Change a table behind the sink's back."""
+    dsn = settings.timescaledb.dsn
+    connection = await asyncpg.connect(dsn.get_secret_value() if dsn else "")
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+SCENARIOS: dict[str, Callable[[Recorder], Awaitable[None]]] = {
+    one.__name__: one for one in (bounded, paused, drained, continued, refused, referenced)
+}
+
+
+async def record(settings: Settings, names: list[str]) -> None:
+    """Run scenarios on a running stack."""
+    recorder = Recorder(settings, await connect(settings.temporal))
+    for name in names:
+        await SCENARIOS[name](recorder)
+
+
+def main() -> None:
+    """Start a stack of its own, record, and leave nothing behind."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[[], *SCENARIOS], help="all if none is named")
+    names = parser.parse_args().names or list(SCENARIOS)
+    folder = Path(tempfile.mkdtemp(prefix="sluice-record-"))
+    folder.chmod(0o755)
+    worker = WorkerSettings(processes=2)
+    settings = Settings(project_dir=folder, data_dir=folder / ".sluice", worker=worker)
+    try:
+        devstack.up(settings)
+        asyncio.run(record(devstack.with_embedded_addresses(settings), names))
+    finally:
+        devstack.down(settings, delete_data=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
