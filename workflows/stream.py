@@ -57,7 +57,7 @@ class StreamWorkflow:
         self._attribute = StateAttribute(task.spec.name, task.spec.kind)
         self._changed = True
         self._rolling = False
-        self._early_mode: Mode = "running"
+        self._early: list[tuple[Mode, str]] = []
         self._failure: BaseException | None = None
         self._outcome: Outcome | None = None
 
@@ -71,8 +71,6 @@ class StreamWorkflow:
     @workflow.signal
     def resume(self) -> None:
         """Go on exactly where the stream stopped, after observing the ends of the log again."""
-        if self._state is not None and self._state.mode == "paused":
-            watermark.forget_observations(self._state)
         self._insist.resume()
         self._set_mode("running", "")
 
@@ -96,10 +94,15 @@ class StreamWorkflow:
         return status.model_copy(update={"state": self._outcome}) if self._outcome else status
 
     def _set_mode(self, mode: Mode, reason: str) -> None:
-        self._early_mode = mode
-        if self._state is not None and (self._state.mode not in _ENDING or mode == "stopping"):
-            self._state.mode = mode
-            self._state.reason = reason
+        """Take what a person wants; before there is a state to note it in, keep it for then."""
+        state = self._state
+        if state is None:
+            self._early.append((mode, reason))
+            return
+        if state.mode == "paused" and mode == "running":
+            watermark.forget_observations(state)
+        if state.mode not in _ENDING or mode == "stopping":
+            state.mode, state.reason = mode, reason
         self._changed = True
 
     def _pause(self, reason: str) -> None:
@@ -118,8 +121,8 @@ class StreamWorkflow:
             self._state = decode_state(task.carried)
         else:
             self._state = await self._open()
-            if self._early_mode != "running":
-                self._set_mode(self._early_mode, f"{self._early_mode} by request")
+        for mode, reason in self._early:  # signals are handled before the first line of a run
+            self._set_mode(mode, reason)
         try:
             self._begin(self._state)
             await self._loop(self._state)

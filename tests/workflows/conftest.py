@@ -27,7 +27,7 @@ async def server() -> AsyncIterator[WorkflowEnvironment]:
 
 @pytest.fixture
 async def clock_rig() -> AsyncIterator[StreamRig]:
-    """Run workers on a dev server, whose clock is the real one; for runs that end while activities go on."""
+    """Run workers on a dev server, whose clock is the real one."""
     env = await WorkflowEnvironment.start_local(
         dev_server_existing_path=shutil.which("temporal"),
         data_converter=data_converter(),

@@ -135,9 +135,11 @@ class StreamRig:
     async def until_next_run(self, handle: Handle) -> str:
         """Wait until the stream continued as a new run; gives its run id."""
         async with asyncio.timeout(30):
-            while (run := (await handle.describe()).run_id) == handle.first_execution_run_id:
-                await asyncio.sleep(0.02)
-            return run
+            run = handle.first_execution_run_id
+            while run == handle.first_execution_run_id:
+                await self.server.sleep(0.02)
+                run = (await handle.describe()).run_id
+            return run or ""
 
     def view(self, sink: str = "clickhouse") -> dict[tuple[int, str], int]:
         """Give window start (ms) and key to number of events, as a reader sees it."""

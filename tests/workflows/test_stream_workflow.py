@@ -229,3 +229,14 @@ async def test_a_pause_outlives_continue_as_new(clock_rig: StreamRig) -> None:
     await rig.until(handle, lambda s: s.ledger.consumed == 7)
     await handle.signal("stop")
     assert (await rig.ended(handle)).ledger.consumed == 7
+
+
+async def test_a_signal_that_meets_continue_as_new_is_not_lost(clock_rig: StreamRig) -> None:
+    """A signal that came before the first step of a new run was once forgotten."""
+    rig = clock_rig
+    rig.log.append(0, *(event(i * 100) for i in range(6)))
+    for _ in range(8):
+        handle = await rig.start(rig.spec(max_records=1), history_events=5, fresh=True)
+        await rig.until(handle, lambda s: s.ledger.consumed > 1)
+        await handle.signal("stop")
+        assert (await rig.ended(handle)).state == "stopped"
