@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import asyncpg
 import clickhouse_connect
 import numpy as np
+from clickhouse_connect.driver import AsyncClient
 
 from benchmarks.bench_stack import BenchStack
 from benchmarks.line import Line, emit, percentile, say
@@ -98,7 +99,9 @@ async def latency(stack: BenchStack, options: Options) -> None:
         STREAM_WORKFLOW, StreamInput(spec=spec), id=stream_workflow_id(name),
         task_queue=STREAM_QUEUE, result_type=StreamResult,
     )  # fmt: skip
-    readers = [await _clickhouse(settings, table), await _timescale(settings, table)]
+    clickhouse = await _clickhouse(settings)
+    timescale = await _timescale(settings)
+    readers = [_clickhouse_ends(clickhouse, table), _timescale_ends(timescale, table)]
     appends = Appends()
     seen: list[dict[int, float]] = [{}, {}]
     async with watched(stack.pids()) as usage:
@@ -111,6 +114,8 @@ async def latency(stack: BenchStack, options: Options) -> None:
         for watcher in watchers:
             watcher.cancel()
         await asyncio.gather(*watchers, return_exceptions=True)
+    await clickhouse.close()
+    await timescale.close()
     await handle.signal("stop")
     await handle.result()
     memory = usage.peak_of(stack.compute_workers())
@@ -178,11 +183,13 @@ async def _watch(read: Reader, seen: dict[int, float]) -> None:
         await asyncio.sleep(0.01)
 
 
-async def _clickhouse(settings: Settings, table: str) -> Reader:
-    client = await clickhouse_connect.get_async_client(
+async def _clickhouse(settings: Settings) -> AsyncClient:
+    return await clickhouse_connect.get_async_client(
         dsn=settings.clickhouse.url, autogenerate_session_id=False
     )
 
+
+def _clickhouse_ends(client: AsyncClient, table: str) -> Reader:
     async def read() -> list[int]:
         found = await client.query(
             f"SELECT DISTINCT toUnixTimestamp64Milli(window_end) FROM {table}_final"
@@ -192,12 +199,14 @@ async def _clickhouse(settings: Settings, table: str) -> Reader:
     return read
 
 
-async def _timescale(settings: Settings, table: str) -> Reader:
+async def _timescale(settings: Settings) -> asyncpg.Pool:
     assert settings.timescaledb.dsn is not None
-    pool = await asyncpg.create_pool(
+    return await asyncpg.create_pool(
         settings.timescaledb.dsn.get_secret_value(), min_size=0, max_size=1
     )
 
+
+def _timescale_ends(pool: asyncpg.Pool, table: str) -> Reader:
     async def read() -> list[int]:
         rows = await pool.fetch(
             f"SELECT DISTINCT (extract(epoch FROM window_end) * 1000)::bigint AS ms "
