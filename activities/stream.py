@@ -39,7 +39,7 @@ HELD_BYTES = 32 * 1024 * 1024
 """Decoded blocks are aggregated together until their buffers come to this; it bounds the memory."""
 
 DEAD_INLINE_BYTES = 8 * 1024
-_WAIT_SLICE_MS = 5_000
+_WAIT_SLICE_MS = 1_000
 
 
 class StreamActivities:
@@ -108,7 +108,7 @@ class StreamActivities:
     @activity.defn(name="stream.wait_for_data")
     @with_heartbeats
     async def wait_for_data(self, task: WaitInput) -> WaitResult:
-        """Wait until some partition ends beyond its cursor, or the time is up.
+        """Wait until some partition ends beyond its cursor, or the time is up or the worker stops.
 
         Returns:
             Where all of them end.
@@ -120,7 +120,7 @@ class StreamActivities:
             _check_topic(task.topic, task.topic_id, topic.topic_id)
             left_ms -= slice_ms
             news = any(end > task.cursors.get(n, -1) for n, end in topic.end.items())
-            if news or left_ms <= 0:
+            if news or left_ms <= 0 or activity.is_worker_shutdown():
                 return WaitResult(ends=topic.end)
 
 

@@ -39,6 +39,10 @@ row versions.
 PREPARE_LOCK = 0x536C7569636531
 """Advisory lock under which tables are made, since `IF NOT EXISTS` races."""
 
+_SESSION = {"idle_in_transaction_session_timeout": "60000"}
+"""Milliseconds after which the server ends the transaction of a frozen writer, which would keep
+its stream's row from the next attempt."""
+
 
 class PostgresSink:
     """A `FlushSink` over a plain table with a primary key on (identity…, _key).
@@ -154,8 +158,9 @@ class PostgresSink:
         async with self._connecting:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
-                    self._dsn, min_size=0, max_size=4, timeout=10, command_timeout=120
-                )
+                    self._dsn, min_size=0, max_size=4, timeout=10, command_timeout=120,
+                    server_settings=_SESSION,
+                )  # fmt: skip
             return self._pool
 
 

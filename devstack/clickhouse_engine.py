@@ -168,7 +168,7 @@ class EngineCall:
         if self._inserter is None:
             raise refusal(49, "LOGICAL_ERROR", "no insert is open")
         try:
-            self._inserter.append(data)
+            self._inserter.append(data)  # type: ignore[no-untyped-call]  # chdb has no types
         except RuntimeError as error:
             # The reason of a parse error comes with the end of the insert, not with the piece.
             self.finish_insert()
@@ -200,7 +200,7 @@ class EngineCall:
         if self._inserter is not None:
             inserter, self._inserter = self._inserter, None
             try:
-                inserter.cancel()
+                inserter.cancel()  # type: ignore[no-untyped-call]  # chdb has no types
             except RuntimeError:
                 self._connection.close()
                 return False

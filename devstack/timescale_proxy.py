@@ -195,7 +195,8 @@ class Client:
                     messages, from_session = from_session.result(), None
                     await self._backward(messages)
                     if self._turn.over:
-                        break  # what the client sent meanwhile is its next turn, after its settings
+                        # What the client sent meanwhile is its next turn, after its settings.
+                        break  # type: ignore[unreachable]  # the answer changes the turn
                     await self._forward()
                 if from_client in done:
                     finished, from_client = from_client, None
@@ -215,7 +216,7 @@ class Client:
 
     async def _forward(self) -> None:
         self._waiting.extend(self._framer.messages())
-        out = []
+        out: list[bytes] = []
         while self._waiting and not self._turn.must_wait:
             message = self._waiting.popleft()
             if message.type == b"X":

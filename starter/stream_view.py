@@ -65,7 +65,7 @@ def ledger_line(ledger: Ledger) -> str:
 def print_result(name: str, result: StreamResult, web_ui: str) -> None:
     """Say how a run ended."""
     seconds = format_seconds(result.elapsed_ms / 1000)
-    show(f"{name}  {result.state:<9} {result.ledger.consumed:,} events in {seconds}")
+    show(f"{name}  {result.state:<9} {result.events:,} events in {seconds}")
     show(f"  {ledger_line(result.ledger)}")
     show(f"  web UI   {web_ui}")
 
@@ -77,6 +77,7 @@ def print_result_json(name: str, result: StreamResult, web_ui: str) -> None:
             "pipeline": name,
             "state": result.state,
             "epoch": result.epoch,
+            "events": result.events,
             "watermark": iso_time(result.watermark_ms),
             "flushes": result.flush_seq,
             "flushed_rows": result.flushed_rows,

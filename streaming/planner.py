@@ -78,6 +78,17 @@ def held_back(state: StreamState, limits: Limits) -> bool:
     return max(len(state.flushes), len(state.dead)) >= limits.flushes
 
 
+def caught_up(state: StreamState, limits: Limits) -> bool:
+    """Tell whether all that is known of the log is planned and more is wanted."""
+    partitions = state.partitions.values()
+    return (
+        state.mode == "running"
+        and not held_back(state, limits)
+        and all(p.planned >= p.target for p in partitions)
+        and not (state.bounded and all(p.planned == p.until for p in partitions))
+    )
+
+
 def catching_up(state: StreamState, max_records: int) -> bool:
     """Tell whether some partition still has a whole range to read."""
     return any(p.target - p.planned >= max_records for p in state.partitions.values())

@@ -179,6 +179,16 @@ def take_dead_delivered(state: StreamState, sequence: int) -> None:
     state.garbage += [d.records.ref for d in done if d.records.ref is not None]
 
 
+def is_finished(state: StreamState) -> bool:
+    """Tell whether a drained or bounded run has nothing left to do once no combine runs."""
+    if state.planned or state.flushes or state.dead:
+        return False
+    if state.mode == "draining":
+        return True
+    merged = state.bounded and all(p.finished for p in state.partitions.values())
+    return merged and all(s.first_fresh_ms is None for s in state.segments)
+
+
 def forget_planned(state: StreamState) -> list[RangeTask]:
     """Take back what is planned and not merged, so that it is cut anew; gives what it was."""
     taken, state.planned = state.planned, []

@@ -92,11 +92,16 @@ class StreamUntil(Model):
 
 
 class StreamResult(Model):
-    """How a run of a stream ended."""
+    """How a run of a stream ended.
+
+    Attributes:
+        events: Records consumed since this run was started; the ledger is of the whole epoch.
+    """
 
     state: Outcome
     epoch: int
     ledger: Ledger
+    events: int = 0
     flush_seq: int
     flushed_rows: int
     watermark_ms: int | None = None

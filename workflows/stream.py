@@ -17,7 +17,7 @@ from pipelines.stream import SinkSpec
 from streaming import progress, watermark
 from streaming.merge_step import combine_inline
 from streaming.plan import compile_stream
-from streaming.planner import Limits, held_back, plan_ranges
+from streaming.planner import Limits, caught_up, plan_ranges
 from streaming.report import stream_status
 from streaming.state import Mode, RangeTask, StreamState, decode_state
 from streaming.status import Outcome, StreamResult, StreamStatus
@@ -51,8 +51,9 @@ class StreamWorkflow:
         self._limits = Limits()
         self._state: StreamState | None = None
         self._results: dict[tuple[int, int], progress.RangeResult] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._combining = False
+        self._releasing = False
         self._insist = Insistence(self._pause)
         self._attribute = StateAttribute(task.spec.name, task.spec.kind)
         self._changed = True
@@ -154,7 +155,7 @@ class StreamWorkflow:
                 if combine := progress.next_combine(state, spec, size_ms, draining=draining):
                     self._combining = True
                     self._spawn(self._combine, combine)
-            if state.mode == "stopping" or self._finished(state):
+            if state.mode == "stopping" or (not self._combining and progress.is_finished(state)):
                 return
             wake_ms = None
             if state.mode == "running" and not self._rolling:
@@ -166,14 +167,6 @@ class StreamWorkflow:
             if self._history_is_long():
                 await self._continue_as_new(state)
             await self._until_changed(wake_ms)
-
-    def _finished(self, state: StreamState) -> bool:
-        if state.planned or state.flushes or state.dead or self._combining:
-            return False
-        if state.mode == "draining":
-            return True
-        merged = state.bounded and all(p.finished for p in state.partitions.values())
-        return merged and all(s.first_fresh_ms is None for s in state.segments)
 
     async def _until_changed(self, wake_ms: int | None) -> None:
         timeout = None
@@ -196,8 +189,8 @@ class StreamWorkflow:
 
     def _spawn(self, work: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> None:
         task = asyncio.create_task(self._guard(work, *args, **kwargs))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
     async def _guard(
         self, work: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs
@@ -303,7 +296,9 @@ class StreamWorkflow:
         """Wait for news of the log whenever all that is known of it is planned."""
         state = self._opened()
         while not self._insist.given_up:
-            await workflow.wait_condition(lambda: self._caught_up(state))
+            await workflow.wait_condition(
+                lambda: not self._rolling and caught_up(state, self._limits)
+            )
             asked_ms = self._now()
             work = stream_io.WaitInput(
                 topic=state.topic,
@@ -319,15 +314,6 @@ class StreamWorkflow:
             )  # fmt: skip
             self._observe(result.ends, asked_ms)
 
-    def _caught_up(self, state: StreamState) -> bool:
-        return (
-            state.mode == "running"
-            and not self._rolling
-            and not held_back(state, self._limits)
-            and all(p.planned >= p.target for p in state.partitions.values())
-            and not (state.bounded and all(p.planned == p.until for p in state.partitions.values()))
-        )
-
     def _observe(self, ends: dict[int, int], asked_ms: int) -> None:
         state, event_time = self._opened(), self._task.spec.event_time
         watermark.add_partitions(state, ends)
@@ -336,16 +322,18 @@ class StreamWorkflow:
         self._changed = True
 
     def _collect_garbage(self, state: StreamState) -> None:
-        if len(state.garbage) < GARBAGE_BATCH or "release" in self._insist.trouble:
-            return
-        refs, state.garbage = state.garbage, []
-        self._spawn(self._release, refs)
+        if len(state.garbage) >= GARBAGE_BATCH and not self._releasing:
+            self._releasing = True
+            self._spawn(self._release, list(state.garbage))
 
     async def _release(self, refs: list[Ref]) -> None:
+        state = self._opened()
         work = stream_io.ReleaseInput(refs=refs)
         await self._insist.run(
             "release", "stream.release", work, stream_io.Done, policies.BOOKKEEPING
         )
+        del state.garbage[: len(refs)]
+        self._releasing = False
 
     # --- ends --------------------------------------------------------------------------------
 
@@ -393,6 +381,7 @@ class StreamWorkflow:
             state=outcome,
             epoch=state.epoch,
             ledger=state.ledger,
+            events=state.ledger.consumed - state.started_consumed,
             flush_seq=state.flush_seq,
             flushed_rows=state.flushed_rows,
             watermark_ms=state.watermark_ms,

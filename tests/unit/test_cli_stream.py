@@ -35,7 +35,13 @@ def test_until_refuses_everything_else(text: str) -> None:
 def test_result_is_told_in_the_words_of_the_examples(capsys: pytest.CaptureFixture[str]) -> None:
     ledger = Ledger(consumed=2_000_000, aggregated=1_990_003, dead_lettered=9_997)
     result = StreamResult(
-        state="completed", epoch=1, ledger=ledger, flush_seq=3, flushed_rows=4350, elapsed_ms=3300
+        state="completed",
+        epoch=1,
+        ledger=ledger,
+        events=2_000_000,
+        flush_seq=3,
+        flushed_rows=4350,
+        elapsed_ms=3300,
     )
     print_result("sales-1m", result, "http://h/workflows/stream%2Fsales-1m")
     assert capsys.readouterr().out.splitlines() == [
