@@ -71,9 +71,10 @@ async def _connected(settings: Settings, stopping: asyncio.Event) -> Client | No
         try:
             client = await connect(settings.temporal)
             await register_search_attributes(client)
-            return client
         except ServiceUnavailableError as error:
             log.warning("waiting for Temporal", error=str(error))
+        else:
+            return client
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(stopping.wait(), CONNECT_PAUSE_S)
     return None
