@@ -3,6 +3,7 @@
 import os
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from pathlib import Path
 
 from devstack.java import find_java
@@ -70,11 +71,10 @@ def kafka_service(data_dir: Path, *, port: int, controller_port: int) -> Service
         )
         if not (log_dir / "meta.properties").exists():
             report("formatting its log")
-            cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             main = ["kafka.tools.StorageTool", "format", "--ignore-formatted"]
             await run_tool(
                 "format of the kafka log",
-                _java(_FORMAT_OPTIONS) + main + ["-t", cluster, "-c", str(properties)],
+                _java(_FORMAT_OPTIONS) + main + ["-t", new_cluster_id(), "-c", str(properties)],
                 environment=dict(os.environ),
             )
 
@@ -85,6 +85,13 @@ def kafka_service(data_dir: Path, *, port: int, controller_port: int) -> Service
         return await probe_kafka(port)
 
     return Service("kafka", command, probe, prepare, start_timeout_s=90, stop_timeout_s=20)
+
+
+def new_cluster_id(draw: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
+    """Make an id in Kafka's form; one that began with a dash would be taken for an option."""
+    while (text := urlsafe_b64encode(draw().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return text
 
 
 def _java(options: list[str]) -> list[str]:
