@@ -22,6 +22,7 @@ from devstack.record import StackRecord, read_record, write_record
 from devstack.supervisor import DIGEST_VARIABLE
 
 _POLL_EVERY_S = 0.05
+_REAP_S = 2.0
 _supervisors: dict[Path, "subprocess.Popen[bytes]"] = {}
 """Supervisors that this process started, by data directory; a dropped handle would warn."""
 
@@ -154,8 +155,12 @@ def _workers_settled(record: StackRecord) -> bool:
 def forget_supervisor(data_dir: Path) -> None:
     """Let go of the handle of a supervisor that has ended, if this process started it."""
     handle = _supervisors.pop(data_dir, None)
-    if handle is not None:
-        handle.poll()
+    if handle is None:
+        return
+    try:
+        handle.wait(_REAP_S)  # one that was just killed may not have ended yet
+    except subprocess.TimeoutExpired:
+        _supervisors[data_dir / str(handle.pid)] = handle
 
 
 def stop_supervisor(settings: Settings, pid: int, tell: OnProgress) -> None:

@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 _SPACE_BYTES = 512 * 1024 * 1024
+_LITTLE_BYTES = 64 * 1024 * 1024
 
 
 def embedded_addresses(data_dir: Path) -> dict[str, str]:
@@ -193,6 +194,16 @@ def _make_data_dir(data_dir: Path) -> None:
             f"data directory `{data_dir}`: expected a folder to write to, got: {error.strerror}; "
             "correct its owner or set `data_dir` to another folder"
         ) from error
+
+
+def space_warning(data_dir: Path) -> str:
+    """Say that the disk of a stack is nearly full; empty when it is not."""
+    if not data_dir.exists() or (free := shutil.disk_usage(data_dir).free) >= _LITTLE_BYTES:
+        return ""
+    return (
+        f"data directory `{data_dir}`: {free >> 20} MB of space left, services stop on a full disk; "
+        "free some space, they go on by themselves"
+    )
 
 
 def _check_space(data_dir: Path) -> None:

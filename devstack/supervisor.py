@@ -7,6 +7,7 @@ kernel frees when it dies.
 
 import argparse
 import asyncio
+import contextlib
 import errno
 import fcntl
 import importlib.util
@@ -35,6 +36,7 @@ from devstack.service import Service
 from devstack.worker_service import worker_services
 
 DIGEST_VARIABLE = "_SLUICE_STACK_SETTINGS"
+_SAVE_AGAIN_S = 1.0
 _SETTLES_ONCE = "timescaledb"
 
 
@@ -53,6 +55,8 @@ class Supervisor:
         self._record.workers = workers
         self._record.outside = sorted(outside_addresses(settings))
         self._children: dict[str, Child] = {}
+        self._saving: asyncio.TimerHandle | None = None
+        self._unsaved = False
         self._stop = asyncio.Event()
         self._workers_wanted = asyncio.Event()
         if workers:
@@ -89,7 +93,7 @@ class Supervisor:
         for name in list(self._record.services):
             if name.startswith("worker-"):
                 del self._record.services[name]
-        self._save()
+        self.save()
         try:
             async with asyncio.TaskGroup() as group:
                 for service in services:
@@ -114,7 +118,7 @@ class Supervisor:
         else:
             if service.name == _SETTLES_ONCE and self._record.timescaledb_kind is None:
                 self._record.timescaledb_kind = "timescaledb"
-                self._save()
+                self.save()
 
     async def _settle_on_postgres(self, refusal: StartRefusedError) -> None:
         """Choose plain PostgreSQL for the sink, once and for this stack."""
@@ -129,7 +133,7 @@ class Supervisor:
         if "postgres" not in self._children:
             await self._start_service(plan_postgres(self._settings, self._record))
         point_timescaledb_to_postgres(self._settings, self._record)
-        self._save()
+        self.save()
 
     async def _start_workers(self) -> None:
         if importlib.util.find_spec("workers.__main__") is None:
@@ -146,7 +150,7 @@ class Supervisor:
             entry,
             self._settings.data_dir / "logs",
             self._record.stack_id,
-            self._save,
+            self.save,
             say,
         )
         self._children[service.name] = child
@@ -163,9 +167,9 @@ class Supervisor:
 
     def _set_state(self, state: StackState) -> None:
         self._record.state = state
-        self._save()
+        self.save()
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Write the record, with the entries of aliases made equal to their service."""
         for child in self._children.values():
             for alias in child.service.aliases:
@@ -173,14 +177,34 @@ class Supervisor:
                 entry = self._record.service(alias)
                 for key, value in mirror.items():
                     setattr(entry, key, value)
-        write_record(self._settings.data_dir, self._record)
+        try:
+            write_record(self._settings.data_dir, self._record)
+        except OSError as error:
+            if self._record.state == "starting":
+                raise
+            self._save_later(error)
+        else:
+            self._unsaved = False
+
+    def _save_later(self, error: OSError) -> None:
+        """Go on supervising while the disk takes nothing; the record is written once it does."""
+        if self._saving is None:
+            if not self._unsaved:
+                self._unsaved = True
+                say(f"the stack's record cannot be written ({error}); it is tried again by itself")
+            self._saving = asyncio.get_running_loop().call_later(_SAVE_AGAIN_S, self._save_again)
+
+    def _save_again(self) -> None:
+        self._saving = None
+        self.save()
 
 
 def say(text: str) -> None:
-    """Write a line into the supervisor's log, which is where its standard output goes."""
+    """Write a line into the supervisor's log, its standard output; a full disk loses the line."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    sys.stdout.write(f"{now} {text}\n")
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.write(f"{now} {text}\n")
+        sys.stdout.flush()
 
 
 def supervise(settings: Settings, *, workers: bool) -> int:

@@ -85,11 +85,14 @@ def ps(output: OutputOption = Output.table) -> None:
     from devstack import stack
     from starter.stack_view import print_services
 
-    found = stack.services(_load())
+    settings = _load()
+    found = stack.services(settings)
     if not found and output is Output.table:
         typer.echo("no stack was started here; `sluice up` starts one", err=True)
         return
     print_services(found, as_json=output is Output.json)
+    if warning := stack.space_warning(settings.data_dir):
+        typer.echo(warning, err=True)
 
 
 @app.command("logs")
