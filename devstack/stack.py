@@ -201,8 +201,8 @@ def space_warning(data_dir: Path) -> str:
     if not data_dir.exists() or (free := shutil.disk_usage(data_dir).free) >= _LITTLE_BYTES:
         return ""
     return (
-        f"data directory `{data_dir}`: {free >> 20} MB of space left, services stop on a full disk; "
-        "free some space, they go on by themselves"
+        f"data directory `{data_dir}`: {free >> 20} MB of space left, services stop on a full "
+        "disk; free some space, they go on by themselves"
     )
 
 
