@@ -6,13 +6,17 @@ from pipelines.stream import StreamSpec
 from streaming.offset_range import OffsetRange
 from streaming.state import PartitionState, RangeTask, StreamState
 
+MAX_PLANNED = 256
+"""Ranges planned and not merged, however small: they travel through continue-as-new."""
+
 
 @dataclass(frozen=True)
 class Limits:
     """Bounds of work in flight.
 
     Attributes:
-        ranges: Ranges planned and not merged, over all partitions.
+        ranges: Whole ranges planned and not merged, over all partitions; smaller ones count by
+            their records.
         flushes: Flushes, or batches of dead letters, that wait for a sink before planning is held
             back.
         small_records: Ranges below this many records in sum travel in one activity.
@@ -53,7 +57,7 @@ def plan_ranges(state: StreamState, spec: StreamSpec, limits: Limits, now_ms: in
         if _drifted(state, partition, spec):
             continue
         flying = sum(1 for t in state.planned if t.span.partition == number)
-        while partition.target > partition.planned and len(state.planned) < limits.ranges:
+        while partition.target > partition.planned and _has_room(state, spec, limits):
             unread = partition.target - partition.planned
             due_ms = partition.cut_ms + spec.trigger.interval_ms
             if unread < spec.trigger.max_records and (flying or now_ms < due_ms):
@@ -65,6 +69,12 @@ def plan_ranges(state: StreamState, spec: StreamSpec, limits: Limits, now_ms: in
             tasks.append(_cut(state, partition, number, spec.trigger.max_records, now_ms))
             flying += 1
     return Plan(_batches(tasks, limits), wake_ms)
+
+
+def _has_room(state: StreamState, spec: StreamSpec, limits: Limits) -> bool:
+    """Tell whether one more range may be in flight; a topic of many quiet partitions fits whole."""
+    records = sum(t.span.stop - t.span.start for t in state.planned)
+    return records < limits.ranges * spec.trigger.max_records and len(state.planned) < MAX_PLANNED
 
 
 def _progress(partition: PartitionState) -> tuple[bool, int]:
@@ -120,7 +130,15 @@ def _drifted(state: StreamState, partition: PartitionState, spec: StreamSpec) ->
 
 
 def _batches(tasks: list[RangeTask], limits: Limits) -> list[list[RangeTask]]:
-    records = sum(t.span.stop - t.span.start for t in tasks)
-    if records <= limits.small_records:
-        return [tasks] if tasks else []
-    return [[task] for task in tasks]
+    """Let small ranges travel together, in order, as many as `small_records` allow."""
+    batches: list[list[RangeTask]] = []
+    room = 0
+    for task in tasks:
+        records = task.span.stop - task.span.start
+        if records <= room:
+            batches[-1].append(task)
+            room -= records
+        else:
+            batches.append([task])
+            room = limits.small_records - records
+    return batches

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.planner import Limits, Plan, catching_up, held_back, plan_ranges
+from streaming.planner import MAX_PLANNED, Limits, Plan, catching_up, held_back, plan_ranges
 from streaming.state import StreamState
 from tests.unit.streaming.state_maker import (
     flush,
@@ -123,6 +123,19 @@ def test_small_ranges_travel_together_and_big_ones_alone() -> None:
     assert spans(alone) == [["events-0[0,10)"], ["events-1[0,10)"]]
 
 
+def test_a_topic_of_many_quiet_partitions_is_read_in_one_step() -> None:
+    state = state_of(*(partition(end=3) for _ in range(100)))
+    plan = plan_ranges(state, spec_with(max_records=50), Limits(), 0)
+    assert [len(batch) for batch in plan.batches] == [100]
+
+
+def test_small_ranges_are_packed_up_to_the_bound_and_bounded_in_number() -> None:
+    state = state_of(*(partition(end=3) for _ in range(300)))
+    plan = plan_ranges(state, spec_with(max_records=1_000), Limits(small_records=30), 0)
+    assert {len(batch) for batch in plan.batches[:-1]} == {10}
+    assert sum(len(batch) for batch in plan.batches) == MAX_PLANNED
+
+
 def test_catching_up_means_that_a_whole_range_is_unread() -> None:
     state = state_of(partition(5, end=14), partition(0, end=9))
     assert not catching_up(state, 10)
@@ -147,7 +160,8 @@ def test_ranges_tile_every_partition_without_gap_or_overlap(
             assert task.span.start == covered[task.span.partition]
             assert 0 < task.span.stop - task.span.start <= max_records
             covered[task.span.partition] = task.span.stop
-        assert len(state.planned) <= ranges
+        flying = sum(task.span.stop - task.span.start for task in state.planned)
+        assert flying < (ranges + 1) * max_records
         finish_some(state, merged)
     assert covered == dict(enumerate(ends))
 
