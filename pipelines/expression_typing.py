@@ -235,8 +235,12 @@ class _Typing:
         values = unify(
             [self.read(part) for part in (node.this, *node.expressions)], f"`{node.sql('duckdb')}`"
         )
-        missing = all(value.type.nullable for value in values)
-        return Operation("coalesce", nullable(values[0].type, when=missing), tuple(values))
+        certain = [place for place, value in enumerate(values) if not value.type.nullable]
+        if certain:  # what stands behind it is never reached
+            values = values[: certain[0] + 1]
+        if len(values) == 1:
+            return values[0]
+        return Operation("coalesce", nullable(values[0].type, when=not certain), tuple(values))
 
     def arithmetic(self, node: exp.Expr) -> Operation:
         left, right = self.read(node.this), self.read(node.expression)

@@ -63,6 +63,8 @@ i + 3000000000
 1
 'x'
 i + null
+2 = coalesce(2, i)
+coalesce(n, 7, i)
 i = null
 i < 1.5
 n = f
