@@ -25,20 +25,25 @@ from pipelines.stream import StreamSpec
 from streaming.combine import combine, pane_span
 from streaming.dead_letter import dead_letter_frame
 from streaming.decode import Decoded, RecordDecoder
+from streaming.late_event import late_event_frame
 from streaming.ledger import Ledger
 from streaming.merge_step import combine_result
-from streaming.partial import RangePartial, aggregate_events, merge_partials
+from streaming.partial import ROW, RangePartial, aggregate_events, merge_partials
 from streaming.plan import StreamPlan, compile_stream
 from streaming.progress import CombineResult, RangeResult
 from streaming.record_block import RecordBlock
 from streaming.segment import Segment
+from streaming.side_output import BATCH_BYTES, BATCH_ROWS
+from streaming.side_record import pieces
 from streaming.state import RangeTask
 
 BLOCK_BYTES = 8 * 1024 * 1024
 HELD_BYTES = 32 * 1024 * 1024
 """Decoded blocks are aggregated together until their buffers come to this; it bounds the memory."""
 
-DEAD_INLINE_BYTES = 8 * 1024
+SIDE_INLINE_BYTES = 4 * 1024
+"""Records of a side output travel inline up to this size; a range has two side outputs."""
+
 _WAIT_SLICE_MS = 1_000
 
 
@@ -80,7 +85,11 @@ class StreamActivities:
         dead = None
         if work.dead:
             letters = pl.concat(work.dead)
-            dead = await freeze(self._store, f"{prefix}-dead", letters, DEAD_INLINE_BYTES)
+            dead = await freeze(self._store, f"{prefix}-dead", letters, SIDE_INLINE_BYTES)
+        late = [
+            await freeze(self._store, f"{prefix}-late", piece, SIDE_INLINE_BYTES)
+            for piece in work.late_pieces()
+        ]
         return RangeResult(
             span=span,
             epoch=epoch,
@@ -88,6 +97,7 @@ class StreamActivities:
             max_event_ms=maximum_ms,
             segment=segment,
             dead=dead,
+            late=late,
             timings_us=work.timings_us,
         )
 
@@ -125,7 +135,7 @@ class StreamActivities:
 
 
 class _RangeWork:
-    """Partials, dead letters and counts of one range, block by block."""
+    """Partials, side outputs and counts of one range, block by block."""
 
     def __init__(self, plan: StreamPlan, task: RangeTask) -> None:
         self._plan = plan
@@ -134,6 +144,7 @@ class _RangeWork:
         self._held: list[tuple[RecordBlock, Decoded]] = []
         self._parts: list[RangePartial] = []
         self.dead: list[pl.DataFrame] = []
+        self._late: list[pl.DataFrame] = []
         self.ledger = Ledger()
         self.timings_us = {"fetch": 0, "decode": 0, "aggregate": 0, "merge": 0}
 
@@ -167,9 +178,24 @@ class _RangeWork:
             letters = dead_letter_frame(block, decoded, errors)
             if not letters.is_empty():
                 self.dead.append(letters)
+            if self._plan.spec.late.to is not None:
+                self._keep_late(block, decoded, partial.late, first)
             first = stop
         self._held = []
         self.clock("aggregate", started)
+
+    def _keep_late(
+        self, block: RecordBlock, decoded: Decoded, late: pl.DataFrame, first: int
+    ) -> None:
+        """Keep the late ones of a block whose rows begin at `first`."""
+        row = pl.col(ROW) - first
+        mine = late.filter(row.is_between(0, decoded.rows.height, closed="left"))
+        if not mine.is_empty():
+            self._late.append(late_event_frame(block, decoded, mine.with_columns(row)))
+
+    def late_pieces(self) -> list[pl.DataFrame]:
+        """Give the late events in offset order, in pieces that one transaction can take."""
+        return pieces(pl.concat(self._late), BATCH_ROWS, BATCH_BYTES) if self._late else []
 
     def merged(self) -> tuple[pl.DataFrame | None, int | None]:
         """Merge all partials; gives the frame and the maximum event time."""

@@ -3,7 +3,8 @@
 from common.payloads import Model, Ref
 from pipelines.stream import SinkSpec, StreamSpec
 from streaming.progress import CombineTask, RangeResult
-from streaming.state import DeadLetters, Flush, RangeTask
+from streaming.side_output import SideBatch
+from streaming.state import Flush, RangeTask
 from streaming.status import StreamFrom, StreamUntil
 
 
@@ -75,13 +76,19 @@ class WriteFlushInput(Model):
     flush: Flush
 
 
-class DeadLetterInput(Model):
-    """Frozen dead letters, delivered in one transaction under the last one's sequence."""
+class SideOutputInput(Model):
+    """Frozen records of a side output, delivered in one transaction under the last one's sequence.
+
+    Attributes:
+        topic: Topic that the records came from.
+        to: Topic that late events go to; dead letters have one by rule.
+    """
 
     pipeline: str
     topic: str
     epoch: int
-    batch: list[DeadLetters]
+    batch: list[SideBatch]
+    to: str = ""
 
 
 class SaveInput(Model):

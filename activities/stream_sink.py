@@ -1,4 +1,4 @@
-"""Deliver what a stream froze: flushes into sinks, dead letters into their topic."""
+"""Deliver what a stream froze: flushes into sinks, side outputs into their topics."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,12 +8,13 @@ from temporalio import activity
 from activities.blob import thaw
 from activities.heartbeat import with_heartbeats
 from activities.ports import FlushChunk, FlushSink, RecordSink, SinkColumn, SinkTable
-from activities.stream_io import DeadLetterInput, Done, WriteFlushInput
-from common.names import dead_letter_topic, dead_letter_writer
+from activities.stream_io import Done, SideOutputInput, WriteFlushInput
+from common.names import dead_letter_topic, dead_letter_writer, late_event_writer
 from common.payloads import ObjectStore
 from pipelines.stream import SinkSpec, StreamSpec
 from streaming.combine import TIMESTAMP, WINDOW_END, WINDOW_START
 from streaming.plan import compile_stream
+from streaming.side_record import SCHEMA
 
 SinkOpener = Callable[[str], FlushSink]
 
@@ -21,10 +22,10 @@ SinkOpener = Callable[[str], FlushSink]
 class StreamSinkActivities:
     """Writes under names: doing one twice is doing it once."""
 
-    def __init__(self, store: ObjectStore, open_sink: SinkOpener, dead_letters: RecordSink) -> None:
+    def __init__(self, store: ObjectStore, open_sink: SinkOpener, topics: RecordSink) -> None:
         self._store = store
         self._open_sink = open_sink
-        self._dead_letters = dead_letters
+        self._topics = topics
 
     @activity.defn(name="sink.write_flush")
     @with_heartbeats
@@ -51,18 +52,23 @@ class StreamSinkActivities:
 
     @activity.defn(name="stream.deliver_dead_letters")
     @with_heartbeats
-    async def deliver_dead_letters(self, task: DeadLetterInput) -> Done:
+    async def deliver_dead_letters(self, task: SideOutputInput) -> Done:
         """Append a batch of dead letters to `<topic>.dlq`, once."""
+        writer = dead_letter_writer(task.pipeline, task.epoch)
+        return await self._deliver(task, writer, dead_letter_topic(task.topic))
+
+    @activity.defn(name="stream.deliver_late_events")
+    @with_heartbeats
+    async def deliver_late_events(self, task: SideOutputInput) -> Done:
+        """Append a batch of late events to the topic named in `late.to`, once."""
+        return await self._deliver(task, late_event_writer(task.pipeline, task.epoch), task.to)
+
+    async def _deliver(self, task: SideOutputInput, writer: str, topic: str) -> Done:
         records = []
-        for letters in task.batch:
-            frame = await thaw(self._store, letters.records)
+        for batch in task.batch:
+            frame = await thaw(self._store, batch.records)
             records += [_record(task, row) for row in frame.iter_rows(named=True)]
-        await self._dead_letters.write_once(
-            dead_letter_writer(task.pipeline, task.epoch),
-            dead_letter_topic(task.topic),
-            task.batch[-1].sequence,
-            records,
-        )
+        await self._topics.write_once(writer, topic, task.batch[-1].sequence, records)
         return Done(count=len(records))
 
 
@@ -84,10 +90,9 @@ def sink_table(spec: StreamSpec, sink: SinkSpec) -> SinkTable:
 Record = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 
 
-def _record(task: DeadLetterInput, row: Mapping[str, object]) -> Record:
+def _record(task: SideOutputInput, row: Mapping[str, object]) -> Record:
     headers = {
-        "error": row["error"],
-        "error_field": row["error_field"],
+        **{name: value for name, value in row.items() if name not in SCHEMA},
         "topic": task.topic,
         "partition": row["partition"],
         "offset": row["offset"],

@@ -29,6 +29,11 @@ def dead_letter_writer(pipeline: str, epoch: int) -> str:
     return f"sluice-{pipeline}-e{epoch}-dead-letters"
 
 
+def late_event_writer(pipeline: str, epoch: int) -> str:
+    """Name the transactional id, and private group, of a stream's late events in one epoch."""
+    return f"sluice-{pipeline}-e{epoch}-late-events"
+
+
 PIPELINE_ATTRIBUTE = "SluicePipeline"
 KIND_ATTRIBUTE = "SluiceKind"
 STATE_ATTRIBUTE = "SluiceState"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 NAME_PATTERN = r"^[a-z][a-z0-9-]{0,62}$"
 COLUMN_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
-TOPIC_PATTERN = r"^[A-Za-z0-9._-]{1,249}$"
+TOPIC_PATTERN = r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}$"
 
 
 @dataclass(frozen=True)

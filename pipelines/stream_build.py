@@ -83,8 +83,6 @@ def unsupported(spec: StreamSpec) -> list[tuple[Path, str]]:
         found.append((("event_time", "close_after"), "windows closed by the clock"))
     if spec.emit_updates_ms is not None:
         found.append((("emit",), "early emissions"))
-    if spec.late.to is not None:
-        found.append((("late", "to"), "a topic for late events"))
     return found
 
 

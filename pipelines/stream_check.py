@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from common.errors import PipelineSpecError
+from common.names import dead_letter_topic
 from common.near_miss import near_miss
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
@@ -50,7 +51,26 @@ def check_stream(document: Document, values: Values) -> None:
     keys = _group_by(document, values, known, broken)
     _aggregates(document, values, known, broken, keys)
     _window(document, values)
+    _late_topic(document, values)
     _sinks(document, values)
+
+
+def _late_topic(document: Document, values: Values) -> None:
+    """Check that late events do not come back as input and stay apart from dead letters.
+
+    Kafka takes names that differ only in `.` and `_` for the same.
+    """
+    to, source = _part(values, "late", "to"), _part(values, "source", "kafka", "topic")
+    if to is None or source is None:
+        return
+    taken = {source: "the source", dead_letter_topic(source): "the dead letters"}
+    for topic, whose in taken.items():
+        if to.replace(".", "_") == topic.replace(".", "_"):
+            document.report(
+                ("late", "to"),
+                f"expected a topic of its own, got `{to}`, which is that of {whose} (`{topic}`; "
+                "Kafka does not tell `.` from `_`)",
+            )
 
 
 def _part(values: Values, *path: str) -> Plain:

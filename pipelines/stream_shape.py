@@ -96,7 +96,9 @@ STREAM = Options(
         "late": Options(
             {
                 "allowed": Duration(doc="How long a fired window still takes events"),
-                "to": _TOPIC,
+                "to": Text(
+                    _TOPIC.expected, TOPIC_PATTERN, "Topic that late events go to, as they came"
+                ),
             }
         ),
         "emit": WordOr(

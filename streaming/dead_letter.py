@@ -5,16 +5,7 @@ import polars as pl
 from streaming.decode import Decoded
 from streaming.partial import RowError
 from streaming.record_block import RecordBlock
-
-SCHEMA = {
-    "partition": pl.Int32,
-    "offset": pl.Int64,
-    "timestamp_ms": pl.Int64,
-    "key": pl.Binary,
-    "value": pl.Binary,
-    "error": pl.String,
-    "error_field": pl.String,
-}
+from streaming.side_record import block_rows, side_records
 
 
 def dead_letter_frame(block: RecordBlock, decoded: Decoded, errors: list[RowError]) -> pl.DataFrame:
@@ -28,23 +19,16 @@ def dead_letter_frame(block: RecordBlock, decoded: Decoded, errors: list[RowErro
         errors: Failures by row of `decoded.rows`.
 
     Returns:
-        One row per bad record, by offset; key and value as they came.
+        One row per bad record, by offset; key and value as they came, `error` and `error_field`.
     """
     bad = [(dead.row, dead.error, dead.error_field) for dead in decoded.dead]
     if errors:
-        rows = {int(offset): row for row, offset in enumerate(block.offset)}
-        offsets = decoded.rows["_offset"]
-        bad += [(rows[offsets[error.row]], error.error, "") for error in errors]
-    letters = [
-        (
-            block.partition,
-            int(block.offset[row]),
-            int(block.timestamp_ms[row]),
-            block.key(row),
-            block.value(row),
-            error,
-            error_field,
-        )
-        for row, error, error_field in sorted(bad)
-    ]
-    return pl.DataFrame(letters, schema=SCHEMA, orient="row")
+        rows = block_rows(block, decoded, [error.row for error in errors])
+        bad += [(row, error.error, "") for row, error in zip(rows, errors, strict=True)]
+    bad.sort()
+    return side_records(
+        block,
+        [row for row, _, _ in bad],
+        pl.Series("error", [error for _, error, _ in bad], pl.String),
+        pl.Series("error_field", [field for _, _, field in bad], pl.String),
+    )

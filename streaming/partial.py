@@ -15,6 +15,12 @@ from streaming.window import PANE
 FRESH = "_fresh"
 """Column that says whether a partial holds data that no emission has shown yet."""
 
+ROW = "row"
+EVENT_MS = "event_ms"
+LATE_BY_MS = "late_by_ms"
+LATE_SCHEMA = {ROW: pl.Int64, EVENT_MS: pl.Int64, LATE_BY_MS: pl.Int64}
+"""Late events of a batch: place in the batch, event time, and how far the watermark had passed."""
+
 
 @dataclass(frozen=True)
 class RowError:
@@ -39,18 +45,32 @@ class RangePartial:
         max_event_ms: Maximum event time over all events, also filtered and late ones; None without
             events.
         errors: Events that are dead letters, and counted so.
+        late: Events that are late, and counted so; columns as `LATE_SCHEMA`, rows of the frame.
     """
 
     frame: pl.DataFrame
     ledger: Ledger
     max_event_ms: int | None
     errors: list[RowError] = field(default_factory=list)
+    late: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LATE_SCHEMA))
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Events after `where` and `derive`: those on time with their pane, the late ones, counts."""
+
+    kept: pl.DataFrame
+    late: pl.DataFrame
+    ledger: Ledger
 
 
 def aggregate_events(
     plan: StreamPlan, events: pl.DataFrame, watermark_ms: int | None
 ) -> RangePartial:
     """Filter, derive, judge lateness and aggregate.
+
+    An event counts once, where it falls first: `where` or `derive` fails, filtered, late, an
+    aggregate's argument fails or its group is one that no table can hold.
 
     Args:
         plan: The compiled stream.
@@ -64,40 +84,47 @@ def aggregate_events(
     maximum_ms: int | None = rows.select(pl.col("_event_ms").max()).item()
     errors: list[RowError] = []
     try:
-        kept, ledger = _on_time(plan, rows, watermark_ms)
-        frame = start_partials(plan, kept)
+        split = _split(plan, rows, watermark_ms)
+        frame = start_partials(plan, split.kept)
     except PolarsError:
-        _find_failures(lambda part: _compute(plan, part), rows, errors)
+        _find_failures(lambda part: _prepare(plan, part), rows, errors)
         rows = _without(rows, errors)
-        kept, ledger = _on_time(plan, rows, watermark_ms)
-        frame = start_partials(plan, kept)
-    unfit = _unfit(plan, frame, kept)
+        on_time = _split(plan, rows, watermark_ms).kept
+        _find_failures(lambda part: part.select(_inputs(plan)), on_time, errors)
+        rows = _without(rows, errors)
+        split = _split(plan, rows, watermark_ms)
+        frame = start_partials(plan, split.kept)
+    unfit = _unfit(plan, frame, split.kept)
     if unfit:
         errors += unfit
-        kept, ledger = _on_time(plan, _without(rows, unfit), watermark_ms)
-        frame = start_partials(plan, kept)
+        split = _split(plan, _without(rows, unfit), watermark_ms)
+        frame = start_partials(plan, split.kept)
     return RangePartial(
         frame=frame,
-        ledger=ledger.plus(Ledger(dead_lettered=len(errors))),
+        ledger=split.ledger.plus(Ledger(dead_lettered=len(errors))),
         max_event_ms=maximum_ms,
         errors=errors,
+        late=split.late,
     )
 
 
-def _on_time(
-    plan: StreamPlan, rows: pl.DataFrame, watermark_ms: int | None
-) -> tuple[pl.DataFrame, Ledger]:
-    """Filter, derive, and leave out late events."""
-    kept = rows if plan.where is None else rows.filter(plan.where)
-    filtered = rows.height - kept.height
-    kept = _derive(plan, kept).with_columns(plan.windowing.pane_of(pl.col("_event_ms")).alias(PANE))
-    late = 0
+def _split(plan: StreamPlan, rows: pl.DataFrame, watermark_ms: int | None) -> _Split:
+    """Filter, derive, and part the late events from those on time."""
+    passed = _prepare(plan, rows)
+    filtered = rows.height - passed.height
+    kept = passed.with_columns(plan.windowing.pane_of(pl.col("_event_ms")).alias(PANE))
+    late = pl.DataFrame(schema=LATE_SCHEMA)
     if watermark_ms is not None:
         closed_ms = watermark_ms - plan.spec.late.allowed_ms - plan.windowing.size_ms
-        on_time = kept.filter(pl.col(PANE) > closed_ms)
-        late = kept.height - on_time.height
-        kept = on_time
-    return kept, Ledger(aggregated=kept.height, filtered=filtered, late=late)
+        late_by = closed_ms - pl.col(PANE)
+        late = kept.filter(late_by >= 0).select(
+            pl.col("_row").cast(pl.Int64).alias(ROW),
+            pl.col("_event_ms").alias(EVENT_MS),
+            late_by.alias(LATE_BY_MS),
+        )
+        kept = kept.filter(late_by < 0)
+    counts = Ledger(aggregated=kept.height, filtered=filtered, late=late.height)
+    return _Split(kept, late, counts)
 
 
 def _without(rows: pl.DataFrame, errors: list[RowError]) -> pl.DataFrame:
@@ -144,16 +171,17 @@ def _derive(plan: StreamPlan, rows: pl.DataFrame) -> pl.DataFrame:
     return rows
 
 
-def _compute(plan: StreamPlan, part: pl.DataFrame) -> None:
-    """Evaluate every expression that can fail on a single event."""
-    if plan.where is not None:
-        part = part.filter(plan.where)
-    inputs = [expression for aggregate in plan.aggregates for expression in aggregate.inputs()]
-    _derive(plan, part).select(inputs)
+def _prepare(plan: StreamPlan, rows: pl.DataFrame) -> pl.DataFrame:
+    """Filter, then derive."""
+    return _derive(plan, rows if plan.where is None else rows.filter(plan.where))
+
+
+def _inputs(plan: StreamPlan) -> list[pl.Expr]:
+    return [expression for aggregate in plan.aggregates for expression in aggregate.inputs()]
 
 
 def _find_failures(
-    attempt: Callable[[pl.DataFrame], None], rows: pl.DataFrame, errors: list[RowError]
+    attempt: Callable[[pl.DataFrame], pl.DataFrame], rows: pl.DataFrame, errors: list[RowError]
 ) -> None:
     """Halve until the failing rows stand alone."""
     if rows.is_empty():

@@ -17,8 +17,7 @@ class Limits:
     Attributes:
         ranges: Whole ranges planned and not merged, over all partitions; smaller ones count by
             their records.
-        flushes: Flushes, or batches of dead letters, that wait for a sink before planning is held
-            back.
+        flushes: Flushes, or batches of a side output, that wait before planning is held back.
         small_records: Ranges below this many records in sum travel in one activity.
     """
 
@@ -85,7 +84,7 @@ def _progress(partition: PartitionState) -> tuple[bool, int]:
 
 def held_back(state: StreamState, limits: Limits) -> bool:
     """Tell whether a sink is so far behind that nothing more may be read."""
-    return max(len(state.flushes), len(state.dead)) >= limits.flushes
+    return max(len(state.flushes), state.side_batches) >= limits.flushes
 
 
 def caught_up(state: StreamState, limits: Limits) -> bool:

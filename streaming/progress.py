@@ -6,7 +6,8 @@ from streaming.ledger import Ledger
 from streaming.offset_range import OffsetRange
 from streaming.planner import catching_up
 from streaming.segment import Blob, Segment
-from streaming.state import DeadLetters, Flush, RangeTask, StreamState
+from streaming.side_output import SideName
+from streaming.state import Flush, RangeTask, StreamState
 from streaming.watermark import advance, firing_watermark, keeping_watermark, merge_maximum
 
 FLUSH_CHUNK_ROWS = 50_000
@@ -25,6 +26,7 @@ class RangeResult(Model):
     Attributes:
         segment: Partials; None when no event was aggregated.
         dead: Dead letters; None when there were none.
+        late: Late events, in pieces; none unless the stream keeps them.
         ends: Ends of all partitions, read after the range.
         timings_us: Time per stage in microseconds, for the benchmark.
     """
@@ -35,6 +37,7 @@ class RangeResult(Model):
     max_event_ms: int | None = None
     segment: Segment | None = None
     dead: Blob | None = None
+    late: list[Blob] = []
     ends: dict[int, int] = {}
     timings_us: dict[str, int] = {}
 
@@ -92,8 +95,9 @@ def merge_next(
                 state.segments.append(result.segment)
                 state.fresh_segments += 1
             if result.dead is not None:
-                state.dead_sequence += 1
-                state.dead.append(DeadLetters(sequence=state.dead_sequence, records=result.dead))
+                state.dead.add(result.dead)
+            for piece in result.late:
+                state.late.add(piece)
     if merged:
         advance(state, spec.event_time)
     return consumed
@@ -162,26 +166,14 @@ def take_flushed(state: StreamState, sink: str, flush_seq: int) -> None:
     state.garbage += [f.rows.ref for f in done if f.rows.ref is not None]
 
 
-def dead_batch(state: StreamState) -> list[DeadLetters]:
-    """Give the dead letters to deliver next.
-
-    The batch is pinned, so that doing it again is doing the same.
-    """
-    if state.dead and not any(d.sequence <= state.dead_upto for d in state.dead):
-        state.dead_upto = state.dead[-1].sequence
-    return [d for d in state.dead if d.sequence <= state.dead_upto]
-
-
-def take_dead_delivered(state: StreamState, sequence: int) -> None:
-    """Note that a batch of dead letters is in its topic."""
-    done = [d for d in state.dead if d.sequence <= sequence]
-    state.dead = [d for d in state.dead if d.sequence > sequence]
-    state.garbage += [d.records.ref for d in done if d.records.ref is not None]
+def take_delivered(state: StreamState, name: SideName, sequence: int) -> None:
+    """Note that a side output is in its topic up to a sequence."""
+    state.garbage += state.side_output(name).take_delivered(sequence)
 
 
 def is_finished(state: StreamState) -> bool:
     """Tell whether a drained or bounded run has nothing left to do once no combine runs."""
-    if state.planned or state.flushes or state.dead:
+    if state.planned or state.flushes or state.side_batches:
         return False
     if state.mode == "draining":
         return True

@@ -1,14 +1,21 @@
 """The state of a stream: all that a run must know to go on exactly where another one ended."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from common.errors import StateVersionError
 from common.payloads import Ref
 from streaming.ledger import Ledger
 from streaming.offset_range import OffsetRange
 from streaming.segment import Blob, Segment
+from streaming.side_output import SideName, SideOutput
 
 STATE_VERSION = 1
 
@@ -84,13 +91,6 @@ class Flush(_Mutable):
     sha256: str
 
 
-class DeadLetters(_Mutable):
-    """Frozen dead letters of one merged range on their way to the dead-letter topic."""
-
-    sequence: int
-    records: Blob
-
-
 class SinkCursor(_Mutable):
     """How far one sink got: everything up to `done` is committed there."""
 
@@ -112,9 +112,8 @@ class StreamState(_Mutable):
         fresh_segments: Segments added since the last combine.
         flush_seq: Last flush frozen.
         flushes: Flushes that some sink has not committed.
-        dead_sequence: Last batch of dead letters frozen.
-        dead: Dead letters not yet delivered.
-        dead_upto: Last of the batch that is being delivered.
+        dead: Dead letters on their way to their topic.
+        late: Late events on their way to the topic named in `late.to`.
         mode: What the stream was last told to do.
         reason: Why it is paused.
         started_ms: Workflow time at which this run was started by a person or schedule.
@@ -138,9 +137,8 @@ class StreamState(_Mutable):
     flushed_rows: int = 0
     flushes: list[Flush] = []
     sinks: list[SinkCursor] = []
-    dead_sequence: int = 0
-    dead: list[DeadLetters] = []
-    dead_upto: int = 0
+    dead: SideOutput = SideOutput()
+    late: SideOutput = SideOutput()
     garbage: list[Ref] = []
     mode: Mode = "running"
     reason: str = ""
@@ -153,9 +151,43 @@ class StreamState(_Mutable):
         """Whether this run has an end."""
         return any(p.until is not None for p in self.partitions.values())
 
+    def side_output(self, name: SideName) -> SideOutput:
+        """Give one of the side outputs."""
+        return self.dead if name == "dead" else self.late
+
+    @property
+    def side_batches(self) -> int:
+        """Batches that wait for the side output that is furthest behind."""
+        return max(len(self.dead.waiting), len(self.late.waiting))
+
     def encode(self) -> str:
         """Write the state as JSON."""
         return self.model_dump_json()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_dead(cls, values: object) -> object:
+        """Read dead letters in the form that version 1 writes: beside each other, not nested."""
+        if not isinstance(values, dict) or not isinstance(values.get("dead"), list):
+            return values
+        moved = {"dead", "dead_sequence", "dead_upto"}
+        dead = {
+            "waiting": values["dead"],
+            "sequence": values.get("dead_sequence", 0),
+            "upto": values.get("dead_upto", 0),
+        }
+        return {**{name: values[name] for name in values if name not in moved}, "dead": dead}
+
+    @model_serializer(mode="wrap")
+    def _spread_dead(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        dead = values["dead"]
+        return {
+            **values,
+            "dead": dead["waiting"],
+            "dead_sequence": dead["sequence"],
+            "dead_upto": dead["upto"],
+        }
 
 
 def decode_state(text: str | bytes) -> StreamState:

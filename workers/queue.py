@@ -33,11 +33,11 @@ class Queue:
 
 def _stream(clients: Clients, _settings: WorkerSettings) -> Queue:
     book = StreamBookActivities(clients.log, clients.store, clients.sink)
-    sinks = StreamSinkActivities(clients.store, clients.sink, clients.dead_letters)
+    sinks = StreamSinkActivities(clients.store, clients.sink, clients.topics)
     waiting = StreamActivities(clients.log, clients.store)
     light: list[Callable[..., Any]] = [
         book.open, book.save_state, book.release, sinks.write_flush, sinks.deliver_dead_letters,
-        waiting.wait_for_data,
+        sinks.deliver_late_events, waiting.wait_for_data,
     ]  # fmt: skip
     return Queue([StreamWorkflow], light)
 

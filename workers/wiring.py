@@ -17,7 +17,7 @@ class Clients:
     settings: Settings
     log: KafkaLog
     store: ObstoreStore
-    dead_letters: TransactionalRecordSink
+    topics: TransactionalRecordSink
     _sinks: dict[str, FlushSink] = field(default_factory=dict)
 
     def sink(self, kind: str) -> FlushSink:
@@ -29,7 +29,7 @@ class Clients:
     async def close(self) -> None:
         """Close every connection."""
         await self.log.close()
-        await self.dead_letters.close()
+        await self.topics.close()
         for sink in self._sinks.values():
             await sink.close()
 
@@ -45,5 +45,5 @@ def open_clients(settings: Settings) -> Clients:
         settings=settings,
         log=KafkaLog(settings.kafka),
         store=ObstoreStore(object_store_url(settings), settings.object_store),
-        dead_letters=TransactionalRecordSink(settings.kafka),
+        topics=TransactionalRecordSink(settings.kafka),
     )

@@ -24,6 +24,7 @@ from streaming.status import Outcome, StreamResult, StreamStatus
 from workflows import policies
 from workflows.insistence import Insistence
 from workflows.search_attribute import StateAttribute
+from workflows.side_output import pump, side_outputs
 from workflows.stream_input import STREAM_WORKFLOW, StreamInput
 
 P = ParamSpec("P")
@@ -139,7 +140,8 @@ class StreamWorkflow:
             self._spawn(self._aggregate, [task])
         for sink in self._task.spec.sinks:
             self._spawn(self._pump_sink, sink)
-        self._spawn(self._pump_dead_letters)
+        for name in side_outputs(self._task.spec):
+            self._spawn(pump, name, self._task.spec, state, self._insist, self._delivered)
         self._spawn(self._watch)
 
     async def _loop(self, state: StreamState) -> None:
@@ -277,20 +279,8 @@ class StreamWorkflow:
             progress.take_flushed(state, sink.name, flush.flush_seq)
             self._changed = True
 
-    async def _pump_dead_letters(self) -> None:
-        state = self._opened()
-        while not self._insist.given_up:
-            await workflow.wait_condition(lambda: bool(state.dead))
-            batch = progress.dead_batch(state)
-            work = stream_io.DeadLetterInput(
-                pipeline=state.pipeline, topic=state.topic, epoch=state.epoch, batch=batch
-            )
-            await self._insist.run(
-                "dead letters", "stream.deliver_dead_letters", work, stream_io.Done,
-                policies.SINK_WRITE,
-            )  # fmt: skip
-            progress.take_dead_delivered(state, batch[-1].sequence)
-            self._changed = True
+    def _delivered(self) -> None:
+        self._changed = True
 
     async def _watch(self) -> None:
         """Wait for news of the log whenever all that is known of it is planned."""

@@ -176,22 +176,33 @@ Record = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 
 @dataclass
 class MemoryRecordSink:
-    """A topic written once per sequence."""
+    """Topics written once per sequence.
+
+    Attributes:
+        records: Those of all topics.
+        failures: Errors to raise after writing, one per call: the answer is lost.
+        refusals: Errors to raise instead of writing.
+    """
 
     sequences: dict[str, int] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
+    topics: dict[str, list[Record]] = field(default_factory=dict)
     failures: list[RetryableError] = field(default_factory=list)
+    refusals: list[FatalError] = field(default_factory=list)
 
     async def write_once(
         self,
         writer: str,
-        topic: str,  # noqa: ARG002 - the port's
+        topic: str,
         sequence: int,
         records: list[Record],
     ) -> None:
         """Append unless the sequence is there; a failure loses the answer, not the records."""
+        if self.refusals:
+            raise self.refusals.pop(0)
         if sequence > self.sequences.get(writer, 0):
             self.sequences[writer] = sequence
             self.records += records
+            self.topics.setdefault(topic, []).extend(records)
         if self.failures:
             raise self.failures.pop(0)

@@ -68,7 +68,7 @@ class StreamRig:
         sink = StreamSinkActivities(self.store, self.sinks.__getitem__, self.dead)
         light: list[Callable[..., Any]] = [
             book.open, book.save_state, book.release, sink.write_flush, sink.deliver_dead_letters,
-            stream.wait_for_data,
+            sink.deliver_late_events, stream.wait_for_data,
         ]  # fmt: skip
         client = self.server.client
         async with (

@@ -41,7 +41,10 @@ def test_stream_is_read_with_every_option(tmp_path: Path) -> None:
                 "{field: ts}",
                 "{field: ts, out_of_orderness: 2s, idle_timeout: 5s, max_ahead: 2h, max_drift: 1d}",
             ),
-            ("{tumbling: 1m}", "{tumbling: 1m, offset: 15s}\nlate: {allowed: 10s}\nemit: final"),
+            (
+                "{tumbling: 1m}",
+                "{tumbling: 1m, offset: 15s}\nlate: {allowed: 10s, to: sales.late}\nemit: final",
+            ),
             (
                 "  - click",
                 "  - timescaledb: {table: t, retention: 90d, compress_after: 7d}\n  - click",
@@ -58,7 +61,7 @@ def test_stream_is_read_with_every_option(tmp_path: Path) -> None:
         max_drift_ms=86_400_000,
     )
     assert spec.window == Window(kind="tumbling", size_ms=60_000, offset_ms=15_000)
-    assert spec.late.allowed_ms == 10_000
+    assert (spec.late.allowed_ms, spec.late.to) == (10_000, "sales.late")
     assert spec.sinks[0] == SinkSpec(
         kind="timescaledb",
         table="t",

@@ -157,6 +157,19 @@ _MISTAKES = [
         "late: {allowd: 1s}\nsinks:",
         "late.allowd: unknown option, expected one of allowed, to; did you mean `allowed`?",
     ),
+    ("sinks:", "late: {to: a b}\nsinks:", "late.to: expected a topic name of letters"),
+    ("sinks:", "late: {to: ..}\nsinks:", "late.to: expected a topic name of letters"),
+    (
+        "sinks:",
+        "late: {to: sales}\nsinks:",
+        "late.to: expected a topic of its own, got `sales`, which is that of the source",
+    ),
+    (
+        "sinks:",
+        "late: {to: sales_dlq}\nsinks:",
+        "late.to: expected a topic of its own, got `sales_dlq`, which is that of the dead letters",
+    ),
+    ("sinks:", "late: {to: {table: late}}\nsinks:", "late.to: expected a topic name of letters"),
     ("group_by: [category]", "group_by: [category", "expected YAML, got a mistake"),
 ]
 
@@ -178,7 +191,6 @@ def test_mistake_is_told_with_its_place(old: str, new: str, expected: str, tmp_p
         ("{tumbling: 1m}", "{tumbling: 1d, timezone: Europe/Berlin}", "window.timezone"),
         ("{field: ts}", "{field: ts, close_after: 1m}", "event_time.close_after"),
         ("sinks:", "emit: {updates: 5s}\nsinks:", "emit"),
-        ("sinks:", "late: {to: sales.late}\nsinks:", "late.to"),
     ],
 )
 def test_valid_part_that_cannot_run_yet_is_refused(

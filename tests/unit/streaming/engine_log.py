@@ -8,7 +8,9 @@ import polars as pl
 
 from pipelines.stream import EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
 from streaming.combine import KEY, WINDOW_START, pane_span
+from streaming.decode import OFFSET, Decoded
 from streaming.frame import from_bytes, to_bytes
+from streaming.late_event import late_event_frame
 from streaming.ledger import Ledger
 from streaming.merge_step import combine_inline
 from streaming.partial import aggregate_events
@@ -20,11 +22,14 @@ from streaming.progress import (
     merge_next,
     next_combine,
     take_combined,
+    take_delivered,
     take_flushed,
 )
 from streaming.segment import Blob, Segment
+from streaming.side_record import pieces
 from streaming.state import PartitionState, RangeTask, SinkCursor, StreamState, decode_state
 from streaming.watermark import advance, observe_ends
+from tests.unit.streaming.record_maker import block_of
 
 SIZE_MS = 1_000
 SINKS = ("fast", "slow")
@@ -117,6 +122,9 @@ class Engine:
         views: What a reader of each sink sees: highest version per window and key.
         flying: Ranges handed out and not yet returned.
         shown: Records of each partition that the log has shown so far.
+        judged: How late each late event is by its (partition, offset), from the watermark pinned
+            in its range.
+        topic: Late events as delivered, by sequence.
     """
 
     spec: StreamSpec
@@ -130,6 +138,8 @@ class Engine:
     results: dict[tuple[int, int], RangeResult] = field(default_factory=dict)
     combining: CombineTask | None = None
     shown: dict[int, int] = field(default_factory=dict)
+    judged: dict[tuple[int, int], int] = field(default_factory=dict)
+    topic: dict[int, list[dict[str, object]]] = field(default_factory=dict)
 
     @classmethod
     def start(cls, spec: StreamSpec, log: Log, *, hidden: bool = False) -> "Engine":
@@ -174,14 +184,53 @@ class Engine:
             segment = Segment(
                 blob=blob, first_pane_ms=first, last_pane_ms=last, first_fresh_ms=fresh
             )
+        self._judge(task, events)
         self.results[span.partition, span.start] = RangeResult(
             span=span,
             epoch=1,
             ledger=partial.ledger.plus(Ledger(consumed=len(events))),
             max_event_ms=partial.max_event_ms,
             segment=segment,
+            late=self._late(task, events, partial.late),
             ends=dict(self.shown),
         )
+
+    def _judge(self, task: RangeTask, events: list[Event]) -> None:
+        """Tell late events by the definition, in plain Python."""
+        late: dict[tuple[int, int], int] = {}
+        if task.watermark_ms is not None:
+            for offset, event in enumerate(events, task.span.start):
+                end_ms = (event.event_ms // SIZE_MS + 1) * SIZE_MS
+                late_by_ms = task.watermark_ms - (end_ms + self.spec.late.allowed_ms)
+                if late_by_ms >= 0:
+                    late[task.span.partition, offset] = late_by_ms
+        self.judged.update(late)
+
+    def _late(self, task: RangeTask, events: list[Event], late: pl.DataFrame) -> list[Blob]:
+        offsets = list(range(task.span.start, task.span.stop))
+        records: list[tuple[bytes | None, bytes | None]] = [
+            (None if event.category is None else event.category.encode(), b"%d" % event.cents)
+            for event in events
+        ]
+        block = block_of(records, offsets, partition=task.span.partition)
+        decoded = Decoded(pl.DataFrame({OFFSET: offsets}, schema={OFFSET: pl.Int64}), [])
+        frozen = []
+        for piece in pieces(late_event_frame(block, decoded, late), 2, 10**9):
+            content = to_bytes(piece)
+            frozen.append(Blob(row_count=piece.height, size_bytes=len(content), inline=content))
+        return frozen
+
+    def deliver(self, *, lost: bool = False) -> None:
+        """Deliver late events in one transaction; the answer may be lost, and it is repeated."""
+        batch = self.state.late.next_batches()
+        if not batch:
+            return
+        frames = [from_bytes(one.records.inline or b"") for one in batch]
+        rows = [row for frame in frames for row in frame.iter_rows(named=True)]
+        written = self.topic.setdefault(batch[-1].sequence, rows)
+        assert written == rows, "a sequence has the same records whenever it is written"
+        if not lost:
+            take_delivered(self.state, "late", batch[-1].sequence)
 
     def merge(self) -> None:
         """Merge what has its turn."""
@@ -238,7 +287,8 @@ class Engine:
     @property
     def finished(self) -> bool:
         """Whether all is read, merged, emitted and written."""
-        merged = all(p.finished for p in self.state.partitions.values()) and not self.state.flushes
+        merged = all(p.finished for p in self.state.partitions.values())
+        merged = merged and not self.state.flushes and not self.state.side_batches
         return merged and all(s.first_fresh_ms is None for s in self.state.segments)
 
     def finish(self) -> None:
@@ -253,6 +303,7 @@ class Engine:
             self.end_combine()
             for number in range(len(SINKS)):
                 self.write(number)
+            self.deliver()
 
     def rows(self, sink: str = "fast") -> dict[tuple[int, str], tuple[object, ...]]:
         """Give the final view of one sink."""

@@ -8,7 +8,8 @@ from streaming.ledger import Ledger
 from streaming.offset_range import OffsetRange
 from streaming.progress import RangeResult
 from streaming.segment import Blob, Segment
-from streaming.state import DeadLetters, Flush, PartitionState, RangeTask, SinkCursor, StreamState
+from streaming.side_output import SideBatch, SideOutput
+from streaming.state import Flush, PartitionState, RangeTask, SinkCursor, StreamState
 from tests.unit.streaming.engine_log import make_spec
 
 SIZE_MS = 1_000
@@ -68,8 +69,16 @@ def flush(number: int, key: str | None = None) -> Flush:
     return Flush(flush_seq=number, rows=blob(key), chunk_rows=10, sha256="")
 
 
-def letters(number: int, key: str | None = None) -> DeadLetters:
-    return DeadLetters(sequence=number, records=blob(key))
+def batches(*keys: str | None, rows: int = 1, size_bytes: int = 100) -> SideOutput:
+    """Make a side output with one batch waiting per key; one without a key travels inline."""
+    output = SideOutput()
+    for key in keys:
+        output.add(blob(key, size_bytes, rows))
+    return output
+
+
+def sequences(batch: list[SideBatch]) -> list[int]:
+    return [one.sequence for one in batch]
 
 
 def plan_all(state: StreamState, cuts: Callable[[int], list[tuple[int, int]]]) -> None:
@@ -91,6 +100,7 @@ def result(
     *,
     window: Segment | None = None,
     dead: Blob | None = None,
+    late: list[Blob] | None = None,
 ) -> RangeResult:
     """Make the result of a range whose records were all aggregated."""
     count = stop - start
@@ -101,4 +111,5 @@ def result(
         max_event_ms=at_ms,
         segment=window,
         dead=dead,
+        late=late or [],
     )

@@ -1,5 +1,6 @@
 """Partials of any split of the events come to what plain Python computes over all of them."""
 
+import functools
 import itertools
 from collections import defaultdict
 from dataclasses import dataclass
@@ -287,6 +288,39 @@ def test_all_rows_that_fail_are_found_wherever_they_stand(values: list[int]) -> 
         row for row, value in enumerate(values) if value == INT64_MAX
     ]
     assert found.ledger.aggregated + found.ledger.dead_lettered == len(values)
+
+
+@pytest.mark.parametrize(
+    ("shape", "late_and_failing"),
+    [
+        ({"derive": {"d": "whole * 2"}, "aggregate": {"s": "sum(d)"}}, Ledger(dead_lettered=1)),
+        ({"aggregate": {"s": "sum(whole * 2)"}}, Ledger(late=1)),
+    ],
+)
+@given(
+    rows=st.lists(
+        st.builds(
+            Row, at=st.sampled_from([0, 9_000]), key=st.sampled_from(["a", "x" * 3_000]),
+            amount=st.none(), whole=st.sampled_from([1, INT64_MAX]),
+            real=st.sampled_from([1.0, -1.0]), flag=st.none(),
+        ),
+        max_size=12,
+    )
+)  # fmt: skip
+def test_event_with_several_failures_counts_once_and_alike_whoever_stands_beside_it(
+    shape: dict[str, object], late_and_failing: Ledger, rows: list[Row]
+) -> None:
+    plan = plan_of(where="real > 0", **shape)
+    found = aggregate_events(plan, frame_of(rows), 5_000)
+    alone = [aggregate_events(plan, frame_of([row]), 5_000) for row in rows]
+    assert found.ledger == functools.reduce(Ledger.plus, [one.ledger for one in alone], Ledger())
+    late = [number for number, one in enumerate(alone) if one.ledger.late]
+    assert found.late["row"].to_list() == late
+    assert sorted(error.row for error in found.errors) == [
+        number for number, one in enumerate(alone) if one.ledger.dead_lettered
+    ]
+    both = [Row(0, "a", None, INT64_MAX, 1.0, None)]
+    assert aggregate_events(plan, frame_of(both), 5_000).ledger == late_and_failing
 
 
 def test_emitted_keys_are_never_null() -> None:

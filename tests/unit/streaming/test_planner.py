@@ -1,11 +1,22 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.planner import MAX_PLANNED, Limits, Plan, catching_up, held_back, plan_ranges
+from streaming.planner import (
+    MAX_PLANNED,
+    Limits,
+    Plan,
+    catching_up,
+    caught_up,
+    held_back,
+    plan_ranges,
+)
+from streaming.progress import take_delivered
+from streaming.side_output import SideName
 from streaming.state import StreamState
 from tests.unit.streaming.state_maker import (
+    batches,
     flush,
-    letters,
     partition,
     plan_all,
     spec_with,
@@ -71,11 +82,15 @@ def test_nothing_is_planned_while_a_sink_is_too_far_behind() -> None:
     assert plan_ranges(state, spec_with(), limits, 0).batches
 
 
-def test_nothing_is_planned_while_dead_letters_pile_up() -> None:
+@pytest.mark.parametrize("name", ["dead", "late"])
+def test_nothing_is_planned_while_a_side_output_piles_up(name: SideName) -> None:
     limits = Limits(flushes=2)
     state = state_of(partition(end=100))
-    state.dead = [letters(1), letters(2)]
+    setattr(state, name, batches(None, None))
     assert plan_ranges(state, spec_with(), limits, 0) == Plan([], None)
+    assert not caught_up(state, limits)
+    take_delivered(state, name, 1)
+    assert plan_ranges(state, spec_with(), limits, 0).batches
 
 
 def test_partition_far_ahead_of_one_with_unread_data_waits() -> None:

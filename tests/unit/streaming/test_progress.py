@@ -1,5 +1,3 @@
-import itertools
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,26 +10,28 @@ from streaming.progress import (
     MAX_SEGMENTS,
     CombineResult,
     RangeResult,
-    dead_batch,
     forget_planned,
+    is_finished,
     merge_next,
     next_combine,
     open_windows,
     take_combined,
-    take_dead_delivered,
+    take_delivered,
     take_flushed,
 )
 from streaming.segment import Blob
+from streaming.side_output import SideName
 from streaming.state import StreamState
 from tests.unit.streaming.state_maker import (
     SIZE_MS,
+    batches,
     blob,
     flush,
-    letters,
     partition,
     plan_all,
     result,
     segment,
+    sequences,
     spec_with,
     state_of,
 )
@@ -54,7 +54,7 @@ def results_of(state: StreamState) -> list[RangeResult]:
     return [
         result(
             task.span.partition, task.span.start, task.span.stop, at_ms=100 * task.span.stop,
-            window=segment(task.span.start, task.span.start), dead=blob(),
+            window=segment(task.span.start, task.span.start), dead=blob(), late=[blob(), blob()],
         )
         for task in state.planned
     ]  # fmt: skip
@@ -86,7 +86,8 @@ def test_results_are_merged_in_offset_order_whatever_order_they_come_in(order: l
     assert state.ledger.consumed == state.ledger.aggregated == 18
     assert state.watermark_ms == 900
     assert state.fresh_segments == len(state.segments) == 6
-    assert [d.sequence for d in state.dead] == [1, 2, 3, 4, 5, 6]
+    assert sequences(state.dead.waiting) == [1, 2, 3, 4, 5, 6]
+    assert sequences(state.late.waiting) == list(range(1, 13))
 
 
 def test_result_before_its_turn_waits_and_moves_nothing() -> None:
@@ -107,7 +108,7 @@ def test_merging_says_how_many_records_it_consumed() -> None:
 def test_range_without_events_leaves_no_segment_and_starts_a_silence() -> None:
     state = two_partitions()
     merge_next(state, SPEC, {(0, 0): result(0, 0, 3, None)}, now_ms=77)
-    assert (state.segments, state.dead, state.fresh_segments) == ([], [], 0)
+    assert (state.segments, state.side_batches, state.fresh_segments) == ([], 0, 0)
     assert state.partitions[0].silent_since_ms == 77
 
 
@@ -255,35 +256,15 @@ def test_flush_and_its_object_go_when_every_sink_has_it(order: list[tuple[str, i
     assert sorted(r.key for r in state.garbage) == ["one", "two"]
 
 
-def test_batch_of_dead_letters_is_the_same_until_it_is_delivered() -> None:
+@pytest.mark.parametrize("name", ["dead", "late"])
+def test_side_output_and_its_objects_go_when_they_were_delivered(name: SideName) -> None:
     state = state_of(partition())
-    assert dead_batch(state) == []
-    state.dead = [letters(1, "one"), letters(2)]
-    first = dead_batch(state)
-    state.dead.append(letters(3))
-    again = StreamState.model_validate_json(state.encode())
-    assert dead_batch(state) == dead_batch(again) == first
-    take_dead_delivered(state, 2)
+    setattr(state, name, batches("one", None, "three"))
+    take_delivered(state, name, 2)
     assert [r.key for r in state.garbage] == ["one"]
-    assert [d.sequence for d in dead_batch(state)] == [3]
-    take_dead_delivered(state, 3)
-    assert dead_batch(state) == []
-
-
-@given(st.lists(st.sampled_from(["arrive", "try", "deliver", "crash"]), max_size=30))
-def test_every_dead_letter_is_in_exactly_one_batch(steps: list[str]) -> None:
-    state = state_of(partition())
-    written: dict[int, list[int]] = {}
-    for step in [*steps, "deliver", "deliver"]:
-        if step == "arrive":
-            state.dead_sequence += 1
-            state.dead.append(letters(state.dead_sequence))
-        if step == "crash":
-            state = StreamState.model_validate_json(state.encode())
-        if step in ("try", "deliver") and (batch := dead_batch(state)):
-            numbers = [d.sequence for d in batch]
-            assert written.setdefault(numbers[-1], numbers) == numbers
-            if step == "deliver":
-                take_dead_delivered(state, numbers[-1])
-    everything = itertools.chain.from_iterable(written[k] for k in sorted(written))
-    assert list(everything) == list(range(1, state.dead_sequence + 1))
+    assert sequences(state.side_output(name).next_batches()) == [3]
+    state.mode = "draining"
+    assert not is_finished(state)
+    take_delivered(state, name, 3)
+    assert state.side_output(name).next_batches() == []
+    assert is_finished(state)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -7,14 +8,16 @@ from hypothesis import strategies as st
 from common.errors import StateVersionError
 from streaming.frame import from_bytes
 from streaming.segment import Blob, Segment
+from streaming.side_output import SideOutput
 from streaming.state import STATE_VERSION, PartitionState, StreamState, decode_state
 from tests.unit.streaming.state_maker import (
+    batches,
     flush,
-    letters,
     partition,
     plan_all,
     ref,
     segment,
+    sequences,
     state_of,
 )
 
@@ -41,7 +44,9 @@ def test_state_is_the_same_after_writing_and_reading(
     state.segments = [
         Segment(blob=table, first_pane_ms=-1, last_pane_ms=1), segment(0, None),
     ]  # fmt: skip
-    state.flushes, state.dead = [flush(1), flush(2, "rows")], [letters(1), letters(2, "dead")]
+    state.flushes = [flush(1), flush(2, "rows")]
+    state.dead, state.late = batches(None, "dead"), batches("late", None)
+    state.late.upto = 1
     state.garbage = [ref("old")]
     assert decode_state(state.encode()) == state
     assert decode_state(state.encode().encode()) == state
@@ -80,11 +85,21 @@ def test_state_written_by_version_1_is_still_read() -> None:
     assert far.blob.ref.key == "streams/model/e000003/combine-7-kept-00000000deadbeef.arrow"
     assert [f.flush_seq for f in state.flushes] == [4]
     assert {c.name: c.done for c in state.sinks} == {"clickhouse:t": 3, "postgres:t": 4}
-    assert [d.sequence for d in state.dead] == [2]
+    assert (state.dead.sequence, state.dead.upto, sequences(state.dead.waiting)) == (2, 2, [2])
+    assert state.late == SideOutput()
     assert state.ledger.balanced
     assert state.ledger.consumed == 215
 
 
 def test_every_field_of_a_version_1_state_is_in_the_recorded_one() -> None:
     recorded = StreamState.model_validate_json((STATES / "v1.json").read_text())
-    assert recorded.model_fields_set == set(StreamState.model_fields)
+    added = {"late"}
+    assert recorded.model_fields_set == set(StreamState.model_fields) - added
+
+
+def test_dead_letters_are_written_in_the_form_of_version_1() -> None:
+    recorded = json.loads((STATES / "v1.json").read_text())
+    written = json.loads(decode_state(json.dumps(recorded)).encode())
+    dead = ("dead", "dead_sequence", "dead_upto")
+    assert [written[name] for name in dead] == [recorded[name] for name in dead]
+    assert recorded["dead"]
