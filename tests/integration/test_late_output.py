@@ -5,12 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from temporalio.client import WorkflowExecutionStatus
 
 from common.settings import Settings
 from connectors.kafka import KafkaLog
 from connectors.kafka_admin import KafkaAdmin
 from connectors.kafka_consumer import consume
 from connectors.kafka_sink import SinkRecord, TransactionalRecordSink
+from connectors.temporal import connect
 from pipelines.stream import EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
 from tests.stack_rig import StreamOnStack
 
@@ -46,7 +48,6 @@ async def read(settings: Settings, topic: str) -> list[Any]:
     return [one async for part in consume(settings.kafka, topic, ends) for one in part]
 
 
-@pytest.mark.timeout(120)
 async def test_late_topic_holds_each_late_event_once_through_a_stop_and_continue_as_new(
     stack: Settings,
 ) -> None:
@@ -67,6 +68,9 @@ async def test_late_topic_holds_each_late_event_once_through_a_stop_and_continue
     await stream.handle.signal("stop")
     stopped = await stream.handle.result()
     assert stopped.state == "stopped"
+    client = await connect(stack.temporal)
+    first = client.get_workflow_handle(stream.handle.id, run_id=stream.run_id)
+    assert (await first.describe()).status is WorkflowExecutionStatus.CONTINUED_AS_NEW
     await stream.start()
     result = await stream.handle.result()
     await sink.close()
