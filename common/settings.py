@@ -83,7 +83,7 @@ class PostgresSettings(Section):
 
 
 class ObjectStoreSettings(Section):
-    """Where state, partials and the lake live.
+    """Where state and partials live.
 
     Attributes:
         url: `file:///path` or `s3://bucket/prefix`; None means `objects` under the data directory.
@@ -95,6 +95,17 @@ class ObjectStoreSettings(Section):
     region: str = "us-east-1"
     access_key: SecretStr | None = None
     secret_key: SecretStr | None = None
+
+
+class LakeSettings(Section):
+    """Where sinks of kind `lake` write their Parquet files.
+
+    Attributes:
+        url: `file:///path` or `s3://bucket/prefix`, the latter with the endpoint and keys of
+            `object_store`; None means `lake` under the data directory.
+    """
+
+    url: str | None = None
 
 
 class WorkerSettings(Section):
@@ -156,6 +167,7 @@ class Settings(Section):
     timescaledb: PostgresSettings = PostgresSettings()
     postgres: PostgresSettings = PostgresSettings()
     object_store: ObjectStoreSettings = ObjectStoreSettings()
+    lake: LakeSettings = LakeSettings()
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
     stack: StackSettings = StackSettings()

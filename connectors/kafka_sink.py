@@ -1,13 +1,15 @@
 """A topic written exactly once: records and their sequence commit in one Kafka transaction."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
+from aiokafka.structs import OffsetAndMetadata
 
 from common.errors import FatalError, RetryableError
 from common.settings import KafkaSettings
@@ -23,6 +25,18 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """Limit of a record in a topic that the sink makes: a dead letter is larger than its record."""
 
 SinkRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a writer got: the sequence it committed last, and what it noted beside it."""
+
+    sequence: int
+    note: str = ""
+
+
+IsDone = Callable[[Position | None], Awaitable[bool]]
+"""Judges by the committed position whether there is nothing left to write; it may raise."""
 
 
 class TransactionalRecordSink:
@@ -56,7 +70,36 @@ class TransactionalRecordSink:
     ) -> None:
         """Append (key, value, headers) records unless `writer` already wrote `sequence`.
 
-        An empty list commits the sequence alone. Records with the same key keep their order.
+        An empty list commits the sequence alone. Records with the same key keep their order. The
+        topic is created if missing. Raises what `write_unless` raises.
+        """
+        await self.ensure_topic(topic)
+
+        async def is_done(found: Position | None) -> bool:
+            return found is not None and found.sequence >= sequence
+
+        await self.write_unless(writer, topic, Position(sequence), records, is_done)
+
+    async def ensure_topic(self, topic: str, config: dict[str, str] | None = None) -> None:
+        """Create a topic if it is missing; `config` is for the new one only."""
+        if topic not in self._known:
+            limit = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
+            await self._admin.create_topic(
+                topic, self._new_topic_partitions, config=limit | (config or {})
+            )
+            self._known.add(topic)
+
+    async def write_unless(
+        self,
+        writer: str,
+        topic: str,
+        position: Position,
+        records: list[SinkRecord],
+        is_done: IsDone,
+    ) -> None:
+        """Append records and commit `position` in one transaction, unless `is_done` says it was.
+
+        `is_done` is asked once every other attempt of the writer is fenced.
 
         Raises:
             RetryableError: When another attempt of the same writer took over meanwhile.
@@ -64,15 +107,11 @@ class TransactionalRecordSink:
                 written.
             FatalError: When a record is too large for the target, or writing is not allowed.
         """
-        if topic not in self._known:
-            limit = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
-            await self._admin.create_topic(topic, self._new_topic_partitions, config=limit)
-            self._known.add(topic)
+        sequence = position.sequence
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_S), self._take_over(writer) as producer:
-                written = await self.committed_sequence(writer, topic)
-                if written is None or written < sequence:
-                    await _write(producer, writer, topic, sequence, records)
+                if not await is_done(await self.committed_position(writer, topic)):
+                    await _write(producer, writer, topic, position, records)
         except (kafka_errors.ProducerFenced, kafka_errors.InvalidProducerEpoch) as error:
             raise RetryableError(
                 f"writer `{writer}` of topic `{topic}`: expected to be the only one, got fenced by "
@@ -94,8 +133,13 @@ class TransactionalRecordSink:
 
     async def committed_sequence(self, writer: str, topic: str) -> int | None:
         """Read the last sequence that `writer` committed to `topic`; None when there is none."""
+        found = await self.committed_position(writer, topic)
+        return None if found is None else found.sequence
 
-        async def attempt() -> int | None:
+    async def committed_position(self, writer: str, topic: str) -> Position | None:
+        """Read what `writer` committed last to `topic`; None when there is nothing."""
+
+        async def attempt() -> Position | None:
             found = await self._cluster.request(
                 None, FindCoordinatorRequest(writer, GROUP_COORDINATOR)
             )
@@ -107,9 +151,9 @@ class TransactionalRecordSink:
             where = f"sequence of writer `{writer}`"
             raise_for_code(response.error_code, where)
             for _, rows in response.topics:
-                for _, offset, _, code in rows:
+                for _, offset, note, code in rows:
                     raise_for_code(code, where)
-                    return int(offset) if offset >= 0 else None
+                    return Position(int(offset), note or "") if offset >= 0 else None
             raise TransientBrokerError(f"{where}: the response is without the topic")
 
         return await self._cluster.retrying(attempt)
@@ -133,13 +177,18 @@ class TransactionalRecordSink:
 
 
 async def _write(
-    producer: AIOKafkaProducer, writer: str, topic: str, sequence: int, records: list[SinkRecord]
+    producer: AIOKafkaProducer,
+    writer: str,
+    topic: str,
+    position: Position,
+    records: list[SinkRecord],
 ) -> None:
-    """Commit records and sequence in one transaction; after an error, abort it if that works."""
+    """Commit records and position in one transaction; after an error, abort it if that works."""
     await producer.begin_transaction()
     try:
-        # First the sequence: a fenced producer finds out here, before records wait in its buffers.
-        await producer.send_offsets_to_transaction({TopicPartition(topic, 0): sequence}, writer)
+        # First the position: a fenced producer finds out here, before records wait in its buffers.
+        offset = OffsetAndMetadata(position.sequence, position.note)
+        await producer.send_offsets_to_transaction({TopicPartition(topic, 0): offset}, writer)
         acknowledged = []
         for key, value, headers in records:
             future = await producer.send(topic, value=value, key=key, headers=headers)

@@ -7,6 +7,10 @@ from common.payloads import Model
 
 EPOCH_BITS = 40
 
+SinkKindName = Literal["clickhouse", "timescaledb", "postgres", "kafka", "lake"]
+TARGET_OPTION: dict[str, str] = {"kafka": "topic", "lake": "path"}
+"""The word by which a file names the target of a sink; `table` where none is given here."""
+
 
 class EventTime(Model):
     """When a record happened, and how long to wait for others.
@@ -63,13 +67,14 @@ class SinkSpec(Model):
     """One sink of a stream.
 
     Attributes:
-        kind: `clickhouse`, `timescaledb` or `postgres`.
-        table: Name of the target; readers use the view `<table>_final`.
+        kind: What the target is.
+        table: Name of the target: a table, whose readers use the view `<table>_final`, a topic of
+            `kafka`, or a path of `lake`.
         retention_ms: Age after which TimescaleDB drops chunks.
         compress_after_ms: Age after which TimescaleDB compresses chunks.
     """
 
-    kind: Literal["clickhouse", "timescaledb", "postgres"]
+    kind: SinkKindName
     table: str
     retention_ms: int | None = None
     compress_after_ms: int | None = None

@@ -4,7 +4,15 @@ from typing import Any
 
 from pipelines.document import Document
 from pipelines.problem import Path
-from pipelines.stream import EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
+from pipelines.stream import (
+    TARGET_OPTION,
+    EventTime,
+    Late,
+    SinkSpec,
+    StreamSpec,
+    Trigger,
+    Window,
+)
 
 Values = dict[str, Any]
 
@@ -64,8 +72,9 @@ def _trigger(options: Values) -> Trigger:
 
 
 def _sink(kind: str, options: Values) -> SinkSpec:
+    target = TARGET_OPTION.get(kind, "table")
     return SinkSpec.model_validate(
-        {"kind": kind, "table": options["table"], **_in_ms(options, skip="table")}
+        {"kind": kind, "table": options[target], **_in_ms(options, skip=target)}
     )
 
 

@@ -20,6 +20,7 @@ from pipelines.expression import (
     parse_condition,
     parse_scalar,
 )
+from pipelines.sink_check import check_sinks
 
 MAX_PANES = 10_000
 DAY_MS = 86_400_000
@@ -52,7 +53,7 @@ def check_stream(document: Document, values: Values) -> None:
     _aggregates(document, values, known, broken, keys)
     _window(document, values)
     _late_topic(document, values)
-    _sinks(document, values)
+    check_sinks(document, values)
 
 
 def _late_topic(document: Document, values: Values) -> None:
@@ -256,21 +257,3 @@ def _alignment(document: Document, window: Values) -> None:
             ("window", "timezone"),
             f"expected only with windows of whole days, got {format_duration(size)}",
         )
-
-
-def _sinks(document: Document, values: Values) -> None:
-    """Check that no two sinks of one kind write to one name; a table takes `<table>_final` too."""
-    taken: dict[tuple[str, str], str] = {}
-    for index, sink in enumerate(_part(values, "sinks") or []):
-        for kind, options in sink.items() if isinstance(sink, dict) else ():
-            table = options.get("table") if isinstance(options, dict) else None
-            if table is None or table is MISSING:
-                continue
-            names = [(kind, table.lower()), (kind, f"{table.lower()}_final")]
-            other = next((taken[name] for name in names if name in taken), None)
-            if other is not None:
-                document.report(
-                    ("sinks", index, kind, "table"),
-                    f"expected a table and a view of its own, got `{table}` beside `{other}`",
-                )
-            taken.update(dict.fromkeys(names, table))

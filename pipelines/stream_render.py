@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipelines.duration import format_duration
-from pipelines.stream import EventTime, SinkSpec, StreamSpec, Window
+from pipelines.stream import TARGET_OPTION, EventTime, SinkSpec, StreamSpec, Window
 
 Values = dict[str, Any]
 
@@ -70,4 +70,4 @@ def _emit(spec: StreamSpec) -> str | Values:
 
 def _sink(sink: SinkSpec) -> Values:
     ages = _durations({"retention": sink.retention_ms, "compress_after": sink.compress_after_ms})
-    return {sink.kind: {"table": sink.table, **ages}}
+    return {sink.kind: {TARGET_OPTION.get(sink.kind, "table"): sink.table, **ages}}

@@ -32,6 +32,13 @@ _POSTGRES = Options(
     required=("table",),
 )
 
+_PATH = Text(
+    "a path of segments of letters, digits and . _ - that begin with a letter or digit, "
+    "at most 200 long",
+    r"^(?=.{1,200}$)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$",
+    "Folder within the lake, `lake.url` of the settings",
+)
+
 STREAM = Options(
     {
         "kind": Choice(("stream",)),
@@ -110,8 +117,10 @@ STREAM = Options(
                     "clickhouse": Options({"table": _TABLE}, required=("table",)),
                     "timescaledb": _POSTGRES,
                     "postgres": Options({"table": _TABLE}, required=("table",)),
+                    "kafka": Options({"topic": _TOPIC}, required=("topic",)),
+                    "lake": Options({"path": _PATH}, required=("path",)),
                 },
-                one_of=("clickhouse", "timescaledb", "postgres"),
+                one_of=("clickhouse", "timescaledb", "postgres", "kafka", "lake"),
             ),
             1,
             "Where the results go",

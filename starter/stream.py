@@ -45,6 +45,8 @@ class SinkKind(StrEnum):
     CLICKHOUSE = "clickhouse"
     TIMESCALEDB = "timescaledb"
     POSTGRES = "postgres"
+    KAFKA = "kafka"
+    LAKE = "lake"
 
 
 @app.command()

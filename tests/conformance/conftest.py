@@ -17,8 +17,10 @@ import asyncpg
 import clickhouse_connect
 import pytest
 
-from common.settings import ClickHouseSettings
+from common.settings import ClickHouseSettings, KafkaSettings
 from connectors.clickhouse import ClickHouseSink
+from connectors.kafka_flush_sink import KafkaFlushSink
+from connectors.lake import LakeSink
 from connectors.postgres import PostgresSink
 from connectors.timescale import TimescaleSink
 from devstack.postgres import postgres_account, postgres_service, settle_home
@@ -153,16 +155,24 @@ def postgres_dsn(postgres_server: str) -> str:
     return postgres_server
 
 
-@pytest.fixture(params=["clickhouse", "postgres", "timescaledb"])
-def server(request: pytest.FixtureRequest) -> tuple[str, str]:
+@pytest.fixture(params=["clickhouse", "postgres", "timescaledb", "kafka", "lake"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
     """Kind and address of one server; a fixture without a loop, since starting PostgreSQL needs its
     own.
     """
     if request.param == "clickhouse":
         settings: ClickHouseSettings = request.getfixturevalue("clickhouse_settings")
         return request.param, settings.url or ""
+    if request.param == "lake":
+        return request.param, (tmp_path / "lake").as_uri()
+    if request.param == "kafka":
+        return request.param, request.getfixturevalue("kafka_address")
     fixture = "postgres_dsn" if request.param == "postgres" else "timescale_dsn"
     return request.param, request.getfixturevalue(fixture)
+
+
+def _kafka(address: str) -> KafkaSettings:
+    return KafkaSettings(bootstrap_servers=address)
 
 
 @pytest.fixture
@@ -178,6 +188,15 @@ async def case(server: tuple[str, str]) -> AsyncIterator[SinkCase]:
         yield SinkCase(kind, clickhouse, execute_clickhouse)
         await client.close()
         await clickhouse.close()
+        return
+    if kind in ("kafka", "lake"):
+
+        async def refuse(statement: str) -> None:
+            raise AssertionError(f"{kind} has no statements: {statement}")
+
+        plain = LakeSink(dsn) if kind == "lake" else KafkaFlushSink(_kafka(dsn))
+        yield SinkCase(kind, plain, refuse)
+        await plain.close()
         return
     sink = PostgresSink(dsn) if kind == "postgres" else TimescaleSink(dsn)
 

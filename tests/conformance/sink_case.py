@@ -15,6 +15,9 @@ Execute = Callable[[str], Awaitable[None]]
 
 MINUTE_MS = 60_000
 
+VERSIONS_DECIDE = ("clickhouse", "lake")
+"""Sinks that take writes of an older epoch, which lose by their version."""
+
 TEXT = FieldType("string")
 TIME = FieldType("timestamp")
 
@@ -79,7 +82,7 @@ class SinkCase:
     """One sink under test, with the statements that its server understands.
 
     Attributes:
-        kind: `clickhouse`, `postgres` or `timescaledb`.
+        kind: The kind that a pipeline file names.
         execute: Runs a statement beside the sink.
     """
 

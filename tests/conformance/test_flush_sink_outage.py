@@ -6,9 +6,11 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from activities.ports import FlushSink
 from common.errors import FatalError, RetryableError, ServiceUnavailableError
-from common.settings import ClickHouseSettings
+from common.settings import ClickHouseSettings, KafkaSettings
 from connectors.clickhouse import ClickHouseSink
+from connectors.kafka_flush_sink import KafkaFlushSink
 from connectors.postgres import PostgresSink
 from connectors.timescale import TimescaleSink
 from tests.conformance.sink_case import MINUTE_MS, SinkCase, chunk_of, row, rows_of, table_of
@@ -22,12 +24,11 @@ _NOBODY = "127.0.0.1:1"
         ClickHouseSink(ClickHouseSettings(url=f"http://{_NOBODY}")),
         PostgresSink(f"postgresql://u:p@{_NOBODY}/d"),
         TimescaleSink(f"postgresql://u:p@{_NOBODY}/d"),
+        KafkaFlushSink(KafkaSettings(bootstrap_servers=_NOBODY)),
     ],
-    ids=["clickhouse", "postgres", "timescaledb"],
+    ids=["clickhouse", "postgres", "timescaledb", "kafka"],
 )
-async def test_a_server_that_is_not_there_is_unavailable(
-    sink: ClickHouseSink | PostgresSink, name: str
-) -> None:
+async def test_a_server_that_is_not_there_is_unavailable(sink: FlushSink, name: str) -> None:
     table = table_of(name)
     with pytest.raises(ServiceUnavailableError, match=_NOBODY):
         await sink.prepare(table)

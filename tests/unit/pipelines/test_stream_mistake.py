@@ -136,7 +136,8 @@ _MISTAKES = [
     (
         "clickhouse:",
         "clickhous:",
-        "sinks[0].clickhous: unknown option, expected one of clickhouse, timescaledb, postgres",
+        "sinks[0].clickhous: unknown option, expected one of "
+        "clickhouse, timescaledb, postgres, kafka, lake",
     ),
     ("table: sales_1m", "table: 'a b'", "sinks[0].clickhouse.table: expected a table name"),
     ("table: sales_1m", "table: t, retention: 1d", "sinks[0].clickhouse.retention: unknown option"),

@@ -1,0 +1,76 @@
+"""The final view of sinks that keep every version of a row: files of the lake, records of a topic.
+
+It also says how their targets remember the columns, since neither has a catalogue that could.
+"""
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from activities.ports import SinkColumn, SinkTable
+from common.errors import ContractViolationError
+from connectors.sink_rows import arrow_type, order_columns
+from contracts.field_type_parse import parse_field_type
+
+_UUID = "^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$"
+
+
+def column_texts(table: SinkTable) -> dict[str, str]:
+    """Write the visible columns of a table as texts: name to type."""
+    return {column.name: str(column.type) for column in table.columns}
+
+
+def declared_columns(texts: dict[str, str]) -> tuple[SinkColumn, ...]:
+    """Read columns that `column_texts` wrote."""
+    return tuple(SinkColumn(name, parse_field_type(text)) for name, text in texts.items())
+
+
+def row_schema(columns: tuple[SinkColumn, ...]) -> pa.Schema:
+    """Give the Arrow schema of stored rows: the columns, then `_key`, `_version`, `_deleted`."""
+    fields = [(column.name, arrow_type(column.type)) for column in columns]
+    system = [("_key", pa.large_string()), ("_version", pa.int64()), ("_deleted", pa.bool_())]
+    return pa.schema([*fields, *system])
+
+
+def check_texts(table: SinkTable, rows: pa.Table) -> None:
+    """Refuse texts that are not of their column's type, as a typed database would.
+
+    Raises:
+        ContractViolationError: A UUID is none.
+    """
+    for column in table.columns:
+        if column.type.base != "uuid":
+            continue
+        fits = pc.match_substring_regex(rows[column.name], _UUID)
+        if pc.all(fits).as_py() is False:
+            wrong = rows[column.name].filter(pc.invert(fits))[0].as_py()
+            raise ContractViolationError(
+                f"rows for `{table.name}`, column `{column.name}`: expected UUIDs, got `{wrong}`; "
+                "correct the type in the pipeline file"
+            )
+
+
+def final_view(rows: pa.Table, identity: tuple[str, ...], limit: int | None) -> pa.Table:
+    """Keep of each identity the highest version, without tombstones, newest window first.
+
+    Args:
+        rows: All versions, in any order and repeated or not, as `row_schema` lays them out.
+        identity: Columns that with `_key` tell rows apart.
+        limit: Most rows to give; None is all.
+
+    Returns:
+        The visible columns; nulls and then longer texts come last among equals.
+    """
+    keys = [*identity, "_key"]
+    numbered = pl.DataFrame(rows.select([*keys, "_version"])).with_row_index("_row")
+    last = numbered.sort("_version").unique(keys, keep="last")["_row"].to_numpy()
+    kept = rows.take(pa.array(last))
+    kept = kept.filter(pc.invert(kept["_deleted"]))
+    visible = [name for name in rows.schema.names if name not in ("_key", "_version", "_deleted")]
+    order = [
+        (name, "descending" if descending else "ascending")
+        for name, descending in order_columns(visible)
+        if not pa.types.is_list(rows.schema.field(name).type)
+    ]
+    places = pc.sort_indices(kept, sort_keys=[*order, ("_key", "ascending")])
+    return kept.take(places[:limit]).select(visible)

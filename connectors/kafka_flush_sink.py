@@ -1,0 +1,280 @@
+"""A Kafka topic as a sink of versioned windows: a transaction per chunk, fenced by its version."""
+
+import asyncio
+import base64
+import json
+import zlib
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+
+from activities.ports import FlushChunk, Preflight, SinkTable
+from common.errors import FatalError, SinkRefusedError, StaleEpochError, TopicMissingError
+from common.settings import KafkaSettings
+from connectors.final_view import (
+    check_texts,
+    column_texts,
+    declared_columns,
+    final_view,
+    row_schema,
+)
+from connectors.kafka import KafkaLog
+from connectors.kafka_consumer import consume
+from connectors.kafka_row import decode_row, encode_rows
+from connectors.kafka_sink import Position, SinkRecord, TransactionalRecordSink
+from connectors.kafka_tail import last_mark
+from connectors.sink_rows import check_declaration, conform
+from pipelines.stream import EPOCH_BITS
+
+MAX_EPOCH = 2 ** (63 - EPOCH_BITS) - 1
+"""An offset has 63 bits; the flush number takes the lower 40."""
+
+MAX_NOTE_BYTES = 3_900
+"""The broker keeps 4,096 bytes beside an offset (`offset.metadata.max.bytes`)."""
+
+NEW_TOPIC = {"cleanup.policy": "compact"}
+"""The last record of each key stays for ever, so the final view does; old revisions go."""
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """What stands beside the committed version: owner, columns, and which chunk was the last.
+
+    Attributes:
+        chunk: Number of the chunk, -1 before the first of the flush.
+        sha256: Hash of the frozen rows of the flush; empty when not known.
+        columns: `column_texts` of the table.
+    """
+
+    version: int
+    stream: str
+    identity: tuple[str, ...]
+    columns: dict[str, str]
+    chunk: int = -1
+    sha256: str = ""
+
+    @property
+    def epoch(self) -> int:
+        return self.version >> EPOCH_BITS
+
+    def position(self) -> Position:
+        """Write it as an offset and its metadata; the columns are packed, for the limit."""
+        columns = json.dumps([self.identity, self.columns], ensure_ascii=False)
+        packed = base64.b85encode(zlib.compress(columns.encode(), 9)).decode()
+        note = {
+            "stream": self.stream,
+            "chunk": self.chunk,
+            "sha256": self.sha256,
+            "columns": packed,
+        }
+        return Position(self.version, json.dumps(note, ensure_ascii=False))
+
+    @classmethod
+    def of(cls, position: Position) -> "_Mark":
+        """Read what `position` wrote."""
+        note = json.loads(position.note)
+        identity, columns = json.loads(zlib.decompress(base64.b85decode(note["columns"])))
+        return cls(
+            position.sequence,
+            note["stream"],
+            tuple(identity),
+            columns,
+            note["chunk"],
+            note["sha256"],
+        )
+
+
+class KafkaFlushSink:
+    """A `FlushSink` over a topic that belongs to one stream.
+
+    A chunk's records and its version are committed in one transaction, by a transactional id and
+    a private group named after the topic. A write first fences whoever held the id, then reads
+    what is committed: at or above its own version and chunk it is done. Where the broker has
+    forgotten the version (groups expire), the headers of the topic's last records tell it.
+
+    Records: the key is the row's identity, the value its visible columns, both JSON; a tombstone
+    has no value; headers `stream`, `version`, `chunk`. Readers need read_committed.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        """Set up; it connects at its first use."""
+        self._settings = settings
+        self._topics: TransactionalRecordSink | None = None
+        self._reader: KafkaLog | None = None
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def prepare(self, table: SinkTable) -> Preflight:
+        """Make the topic if missing, claim it for the stream, and refresh the committed version."""
+        check_declaration(table)
+        sink, log = self._connected()
+        wanted = _Mark(0, table.stream, table.identity, column_texts(table))
+        if len(wanted.position().note.encode()) > MAX_NOTE_BYTES:
+            raise SinkRefusedError(
+                f"topic `{table.name}`: expected columns that fit {MAX_NOTE_BYTES:,} bytes "
+                f"beside an offset, got {len(table.columns)} columns; use fewer or shorter names"
+            )
+        await sink.ensure_topic(table.name, NEW_TOPIC)
+        async with self._lock(table.name):
+            # Judged before anything is fenced: another stream's topic is left alone.
+            found = await self._committed(sink, table.name)
+            mark = await self._mark(log, table, found) or wanted
+            _require_own(table, mark)
+            position = found or mark.position()
+
+            async def is_newer(now: Position | None) -> bool:
+                return now not in (None, position)
+
+            await sink.write_unless(_writer(table.name), table.name, position, [], is_newer)
+        return Preflight(highest_epoch=mark.epoch)
+
+    async def write(self, table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> None:
+        """Commit one frozen chunk, unless it or a later one is committed."""
+        checked = conform(table, chunk, rows)
+        check_texts(table, checked)
+        if chunk.epoch > MAX_EPOCH:
+            raise SinkRefusedError(
+                f"topic `{table.name}`: expected an epoch of at most {MAX_EPOCH:,}, got "
+                f"{chunk.epoch:,}; rename the stream"
+            )
+        records = await asyncio.to_thread(_records, table, chunk, checked)
+        sink, log = self._connected()
+        mark = _Mark(
+            chunk.version,
+            table.stream,
+            table.identity,
+            column_texts(table),
+            chunk.chunk,
+            chunk.sha256,
+        )
+        is_done = partial(self._is_done, log, table, chunk)
+        writer = _writer(table.name)
+        async with self._lock(table.name):
+            # Versions only grow, so what is done already needs nobody fenced.
+            found = await self._committed(sink, table.name)
+            if not await is_done(found):
+                await sink.write_unless(writer, table.name, mark.position(), records, is_done)
+
+    async def final_rows(self, table: str, limit: int | None = None) -> pa.Table:
+        """Read the topic from its start and keep the last version of each row.
+
+        UUIDs and JSON are text. All records are read, whatever `limit` is.
+        """
+        sink, log = self._connected()
+        found = await self._committed(sink, table)
+        if found is None:
+            raise SinkRefusedError(
+                f"topic `{table}`: expected a committed version in group `{_writer(table)}`, got "
+                "none; it is made when the stream starts"
+            )
+        mark = _Mark.of(found)
+        columns = declared_columns(mark.columns)
+        state = await log.describe(table)
+        ends = {n: end for n, end in state.end.items() if end > state.start[n]}
+        rows = []
+        if ends:
+            async for part in consume(self._settings, table, ends):
+                for record in part:
+                    headers = dict(record.headers)
+                    if headers.get("stream") != mark.stream.encode() or record.key is None:
+                        continue
+                    row = decode_row(columns, record.key, record.value)
+                    rows.append(row | {"_version": int(headers["version"])})
+        laid = pa.Table.from_pylist(rows, row_schema(columns))
+        return await asyncio.to_thread(final_view, laid, mark.identity, limit)
+
+    async def close(self) -> None:
+        """Close all connections; the next use opens them again."""
+        if self._topics is not None:
+            await self._topics.close()
+        if self._reader is not None:
+            await self._reader.close()
+
+    def _connected(self) -> tuple[TransactionalRecordSink, KafkaLog]:
+        if self._topics is None or self._reader is None:
+            self._topics = TransactionalRecordSink(self._settings)
+            self._reader = KafkaLog(self._settings, "sluice-sink")
+        return self._topics, self._reader
+
+    def _lock(self, topic: str) -> asyncio.Lock:
+        """Keep attempts of this process from fencing each other."""
+        return self._locks.setdefault(topic, asyncio.Lock())
+
+    async def _committed(self, sink: TransactionalRecordSink, topic: str) -> Position | None:
+        return await sink.committed_position(_writer(topic), topic)
+
+    async def _is_done(
+        self, log: KafkaLog, table: SinkTable, chunk: FlushChunk, found: Position | None
+    ) -> bool:
+        mark = await self._mark(log, table, found)
+        if mark is None:
+            raise SinkRefusedError(
+                f"topic `{table.name}`: expected to be prepared for stream `{table.stream}`, got "
+                "no committed version and no records; stop and start the stream, which prepares it"
+            )
+        _require_own(table, mark)
+        if mark.epoch > chunk.epoch:
+            raise StaleEpochError(
+                f"topic `{table.name}` of stream `{table.stream}`: expected epoch {mark.epoch} or "
+                f"later, got {chunk.epoch}; a newer run of the stream owns it, this one must end"
+            )
+        if mark.version == chunk.version and mark.sha256 not in ("", chunk.sha256):
+            raise FatalError(
+                f"flush {chunk.flush_seq} of topic `{table.name}` (epoch {chunk.epoch}): expected "
+                f"the rows already written, sha256 {mark.sha256}, got {chunk.sha256}; two runs "
+                "share one epoch, start the stream `--fresh`"
+            )
+        return (mark.version, mark.chunk) >= (chunk.version, chunk.chunk)
+
+    async def _mark(self, log: KafkaLog, table: SinkTable, found: Position | None) -> _Mark | None:
+        """Tell what was written last, by what is committed or else by the topic's last records.
+
+        None for a topic that never had any.
+
+        Raises:
+            SinkRefusedError: There are or were records, and none tells.
+        """
+        if found is not None:
+            return _Mark.of(found)
+        try:
+            state = await log.describe(table.name)
+        except TopicMissingError:
+            return None
+        if not any(state.end.values()):
+            return None
+        last = await last_mark(self._settings, table.name, state)
+        if last is None:
+            raise SinkRefusedError(
+                f"topic `{table.name}`: expected a committed version in group "
+                f"`{_writer(table.name)}`, or last records with the header `version`, got "
+                "neither: it belongs to somebody else, or the version expired together with the "
+                "records; choose another topic, or delete this one and start with `--fresh`"
+            )
+        return _Mark(last.version, last.stream, table.identity, column_texts(table), last.chunk)
+
+
+def _writer(topic: str) -> str:
+    """Name the transactional id and private group; the topic has one stream, so it has one."""
+    return f"sluice-sink-{topic}"
+
+
+def _require_own(table: SinkTable, mark: _Mark) -> None:
+    if mark.stream != table.stream:
+        raise SinkRefusedError(
+            f"topic `{table.name}`: expected the topic of stream `{table.stream}`, got that of "
+            f"`{mark.stream}`: it belongs to somebody else; choose another topic"
+        )
+    if (mark.columns, mark.identity) != (column_texts(table), table.identity):
+        raise SinkRefusedError(
+            f"topic `{table.name}`: expected columns {column_texts(table)}, got {mark.columns}; "
+            "the records of a topic have one shape, choose another topic for the new one"
+        )
+
+
+def _records(table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> list[SinkRecord]:
+    headers = [
+        ("stream", chunk.stream.encode()),
+        ("version", str(chunk.version).encode()),
+        ("chunk", str(chunk.chunk).encode()),
+    ]
+    return [(key, value, headers) for key, value in encode_rows(table, rows)]
