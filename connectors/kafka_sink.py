@@ -17,8 +17,9 @@ from connectors.kafka_admin import KafkaAdmin
 from connectors.kafka_cluster import KafkaCluster, TransientBrokerError, raise_for_code
 
 GROUP_COORDINATOR = 0
-TRANSACTION_TIMEOUT_MS = 60_000
 WRITE_TIMEOUT_S = 30.0
+RECORDS_A_SECOND = 1_000
+"""A large transaction gets time for its records at this rate, which even a busy machine beats."""
 CLOSE_TIMEOUT_S = 5.0
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -109,7 +110,11 @@ class TransactionalRecordSink:
         """
         sequence = position.sequence
         try:
-            async with asyncio.timeout(WRITE_TIMEOUT_S), self._take_over(writer) as producer:
+            patience_s = WRITE_TIMEOUT_S + len(records) / RECORDS_A_SECOND
+            async with (
+                asyncio.timeout(patience_s),
+                self._take_over(writer, patience_s) as producer,
+            ):
                 if not await is_done(await self.committed_position(writer, topic)):
                     await _write(producer, writer, topic, position, records)
         except (kafka_errors.ProducerFenced, kafka_errors.InvalidProducerEpoch) as error:
@@ -159,13 +164,16 @@ class TransactionalRecordSink:
         return await self._cluster.retrying(attempt)
 
     @asynccontextmanager
-    async def _take_over(self, writer: str) -> AsyncIterator[AIOKafkaProducer]:
-        """Become the writer: fence all others and end the transaction that one of them left."""
+    async def _take_over(self, writer: str, patience_s: float) -> AsyncIterator[AIOKafkaProducer]:
+        """Become the writer: fence all others and end the transaction that one of them left.
+
+        A transaction that nobody ends is aborted by the broker after twice `patience_s`.
+        """
         producer = AIOKafkaProducer(
             bootstrap_servers=self._cluster.address,
             client_id="sluice-sink",
             transactional_id=writer,
-            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            transaction_timeout_ms=int(2_000 * patience_s),
             max_request_size=MAX_REQUEST_BYTES,
             **self._cluster.security,
         )

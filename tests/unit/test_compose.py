@@ -71,6 +71,7 @@ def test_compose_variables_are_settings_that_load(service: str, tmp_path: Path) 
     assert settings.kafka.bootstrap_servers == "kafka:9092"
     assert settings.clickhouse.url == "http://clickhouse:8123"
     assert settings.object_store.url == "s3://sluice/objects"
+    assert settings.lake.url == "s3://sluice/lake"
     assert settings.timescaledb.dsn is not None
     assert settings.postgres.dsn is not None
     assert {name for name in variables if not name.startswith("SLUICE_")} == set()

@@ -16,8 +16,8 @@ from connectors.kafka_row import decode_row, encode_rows
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
 
-_TIMES = st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2299, 12, 31)).map(
-    lambda time: time.replace(microsecond=time.microsecond // 1000 * 1000, tzinfo=dt.UTC)
+_TIMES = st.integers(-2_208_988_800_000, 10_413_791_999_999).map(
+    lambda ms: dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(milliseconds=ms)
 )
 _DOCUMENTS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
