@@ -31,6 +31,8 @@ async def last_mark(settings: KafkaSettings, topic: str, state: TopicState) -> T
     Returns:
         None when no record, or a last record without the headers, was found.
     """
+    if state.start == state.end:
+        return None
     servers = settings.bootstrap_servers or ""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=servers, isolation_level="read_committed", enable_auto_commit=False,

@@ -56,6 +56,13 @@ async def records_of(address: str, topic: str) -> list[ConsumerRecord]:
         await consumer.stop()
 
 
+async def make_topic(address: str, topic: str, partitions: int) -> None:
+    """Make a topic as a user may, with the broker's own settings."""
+    admin = KafkaAdmin(KafkaSettings(bootstrap_servers=address))
+    await admin.create_topic(topic, partitions)
+    await admin.close()
+
+
 async def forget_version(address: str, topic: str) -> None:
     """Delete the sink's group, as the broker does when it has been quiet for long."""
     cluster = KafkaCluster(KafkaSettings(bootstrap_servers=address))
@@ -108,9 +115,7 @@ async def test_a_new_topic_is_compacted(
 async def test_a_version_that_the_broker_forgot_is_found_in_the_last_records(
     case: SinkCase, table: SinkTable, kafka_address: str
 ) -> None:
-    admin = KafkaAdmin(KafkaSettings(bootstrap_servers=kafka_address))
-    await admin.create_topic(table.name, 3)
-    await admin.close()
+    await make_topic(kafka_address, table.name, 3)
     await case.prepare(table)
     chunks = [chunk_of(table, 7, epoch=2, chunk=place, count=2) for place in (0, 1)]
     await case.write(table, chunk_of(table, 6, epoch=2), *(row(n, "b", n) for n in range(40)))
@@ -130,9 +135,7 @@ async def test_a_version_that_the_broker_forgot_is_found_in_the_last_records(
 async def test_a_version_lost_with_its_records_is_refused(
     case: SinkCase, table: SinkTable, kafka_address: str
 ) -> None:
-    topics = KafkaAdmin(KafkaSettings(bootstrap_servers=kafka_address))
-    await topics.create_topic(table.name)
-    await topics.close()
+    await make_topic(kafka_address, table.name, 1)
     await case.prepare(table)
     await case.write(table, chunk_of(table, 1), row(1, "a", 5))
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka_address)
@@ -152,6 +155,7 @@ async def test_a_version_lost_with_its_records_is_refused(
 async def test_a_topic_with_records_of_others_is_refused(
     case: SinkCase, table: SinkTable, kafka_address: str
 ) -> None:
+    await make_topic(kafka_address, table.name, 2)
     producer = AIOKafkaProducer(bootstrap_servers=kafka_address)
     await producer.start()
     await producer.send_and_wait(table.name, b"somebody's")
@@ -208,7 +212,7 @@ async def test_a_writer_killed_within_its_transaction_leaves_nothing(
     place = TopicPartition(table.name, 0)
     offset = OffsetAndMetadata(chunk_of(table, 1).version, "{}")
     await killed.send_offsets_to_transaction({place: offset}, writer)
-    await killed.send_and_wait(table.name, b"half")
+    await killed.send_and_wait(table.name, b"half", b"key")
     await killed.client.close()
     await case.write(table, chunk_of(table, 1), row(1, "a", 5))
     assert [record.key for record in await records_of(kafka_address, table.name)] == [
