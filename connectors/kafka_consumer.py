@@ -6,6 +6,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from common.errors import ServiceUnavailableError, SettingsError
 from common.settings import KafkaSettings
+from connectors.kafka_cluster import security_options
 
 _MOST_RECORDS = 20_000
 
@@ -16,7 +17,7 @@ async def consume(
     """Read every partition from its first record up to an offset.
 
     Args:
-        settings: Where Kafka is, without TLS or passwords.
+        settings: Where Kafka is.
         topic: Name of the topic.
         ends: First offset not to read, per partition.
 
@@ -31,7 +32,7 @@ async def consume(
         )
     consumer = AIOKafkaConsumer(
         bootstrap_servers=servers, isolation_level="read_committed", enable_auto_commit=False,
-        max_partition_fetch_bytes=4 * 1024 * 1024,
+        max_partition_fetch_bytes=4 * 1024 * 1024, **security_options(settings),
     )  # fmt: skip
     try:
         await consumer.start()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import errors as kafka_errors
 
 from activities.ports import TopicState
 from common.errors import ServiceUnavailableError
@@ -26,7 +27,8 @@ async def last_mark(settings: KafkaSettings, topic: str, state: TopicState) -> T
     """Find the highest version and chunk among the last records of every partition.
 
     A transaction shows whole or not at all, so one record of a chunk says that the chunk was
-    committed. Compaction never removes the last record of a partition.
+    committed. Compaction never removes the last record of a partition, unless it is an old
+    tombstone; then an earlier chunk is found, and the later one may be written again.
 
     Returns:
         None when no record, or a last record without the headers, was found.
@@ -45,7 +47,7 @@ async def last_mark(settings: KafkaSettings, topic: str, state: TopicState) -> T
             last = await _last_record(consumer, TopicPartition(topic, number), state, end)
             if last is not None:
                 marks.append(_mark(last))
-    except OSError as error:
+    except (kafka_errors.KafkaError, OSError) as error:
         raise ServiceUnavailableError("Kafka", servers, str(error)) from error
     finally:
         await consumer.stop()

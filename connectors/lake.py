@@ -62,7 +62,7 @@ class LakeSink:
     """
 
     def __init__(self, url: str, settings: ObjectStoreSettings | None = None) -> None:
-        self._store = ObstoreStore(url, settings)
+        self._store = ObstoreStore(url, settings, setting="lake.url")
         self._owners: dict[str, _Owner] = {}
 
     async def prepare(self, table: SinkTable) -> Preflight:

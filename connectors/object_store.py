@@ -55,14 +55,21 @@ class ObstoreStore:
     Args:
         url: Where the objects lie; a missing directory is created.
         settings: Endpoint, region and keys of an S3-compatible server.
+        setting: Name of the setting that the URL comes from, for messages.
 
     Raises:
         SettingsError: The URL is of another kind, or the directory cannot be made.
     """
 
-    def __init__(self, url: str, settings: ObjectStoreSettings | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        settings: ObjectStoreSettings | None = None,
+        *,
+        setting: str = "object_store.url",
+    ) -> None:
         self.url = url
-        self._store = _open(url, settings or ObjectStoreSettings())
+        self._store = _open(url, settings or ObjectStoreSettings(), setting)
 
     async def put(self, prefix: str, content: bytes, codec: str = "arrow") -> Ref:
         """Store `content` under `<prefix>-<16 hex digits of its hash>.<codec>`; twice is once."""
@@ -164,7 +171,7 @@ class ObstoreStore:
             raise ServiceUnavailableError("object store", self.url, _first_line(error)) from error
 
 
-def _open(url: str, settings: ObjectStoreSettings) -> LocalStore | S3Store:
+def _open(url: str, settings: ObjectStoreSettings, setting: str) -> LocalStore | S3Store:
     parts = urlsplit(url)
     try:
         if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
@@ -174,10 +181,10 @@ def _open(url: str, settings: ObjectStoreSettings) -> LocalStore | S3Store:
     except (BaseError, OSError, ValueError, UnknownConfigurationKeyError) as error:
         raise SettingsError(
             f"object store {url}: expected a place that can be opened, got {_first_line(error)}; "
-            "correct `object_store.url`"
+            f"correct `{setting}`"
         ) from error
     raise SettingsError(
-        "`object_store.url`: expected `file:///directory` or `s3://bucket/prefix`, got "
+        f"`{setting}`: expected `file:///directory` or `s3://bucket/prefix`, got "
         f"{url!r}; correct it"
     )
 

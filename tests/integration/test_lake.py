@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from activities.ports import SinkTable
-from common.errors import FatalError, ServiceUnavailableError, SinkRefusedError
+from common.errors import FatalError, ServiceUnavailableError, SettingsError, SinkRefusedError
 from common.settings import ObjectStoreSettings
 from connectors.lake import LakeSink
 from connectors.object_store import ObstoreStore
@@ -133,6 +133,11 @@ async def test_a_bucket_holds_a_lake_too(s3_settings: ObjectStoreSettings) -> No
     with pytest.raises(SinkRefusedError, match="it belongs to somebody else"):
         await case.prepare(table_of(TABLE.name, stream="theirs"))
     assert len(await ObstoreStore("s3://sluice-test/lake", s3_settings).keys(TABLE.name)) == 4
+
+
+async def test_a_wrong_address_names_its_setting() -> None:
+    with pytest.raises(SettingsError, match="`lake[.]url`: expected `file:///directory`"):
+        LakeSink("http://127.0.0.1:1/lake")
 
 
 async def test_a_bucket_that_is_not_there_is_unavailable() -> None:

@@ -2,12 +2,15 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import get_args
 
 import pyarrow as pa
 import pytest
 
 from common.errors import UnknownNameError, UsageError
+from pipelines.stream import SinkKindName
 from starter.main import run
+from starter.stream import SinkKind
 from starter.stream_target import parse_from, parse_until
 from starter.stream_view import ledger_line, live_line, print_result, print_rows
 from starter.worker_process import plan_processes
@@ -107,3 +110,7 @@ def test_compute_queues_get_the_processes_and_the_others_one() -> None:
 def test_unknown_queue_is_refused_with_a_near_miss() -> None:
     with pytest.raises(UnknownNameError, match="did you mean `stream`"):
         plan_processes("strem", None, 1, 1)
+
+
+def test_results_can_be_read_from_every_kind_of_sink() -> None:
+    assert [kind.value for kind in SinkKind] == list(get_args(SinkKindName))
