@@ -22,7 +22,7 @@ from pipelines.stream import SinkSpec, StreamSpec, Trigger
 from streaming.status import StreamResult, StreamStatus, StreamUntil
 from workflows.stream_input import STREAM_WORKFLOW, StreamInput
 
-KINDS = ("clickhouse", "timescaledb", "postgres")
+KINDS = ("clickhouse", "timescaledb", "postgres", "kafka", "lake")
 
 
 async def fill(settings: Settings, shape: SalesShape) -> None:

@@ -136,7 +136,7 @@ async def test_a_bucket_holds_a_lake_too(s3_settings: ObjectStoreSettings) -> No
 
 
 async def test_a_wrong_address_names_its_setting() -> None:
-    with pytest.raises(SettingsError, match="`lake[.]url`: expected `file:///directory`"):
+    with pytest.raises(SettingsError, match=r"`lake\.url`: expected `file:///directory`"):
         LakeSink("http://127.0.0.1:1/lake")
 
 
