@@ -108,7 +108,7 @@ class StreamActivities:
         plan = compile_stream(task.spec)
         frames = [await thaw(self._store, segment.blob) for segment in task.task.segments]
         combined = await asyncio.to_thread(
-            combine, plan, frames, task.task.fire_ms, task.task.keep_ms
+            combine, plan, frames, task.task.fire_ms, task.task.keep_ms, task.task.fired_ms
         )
         prefix = f"{epoch_prefix(task.spec.name, task.epoch)}/combine-{task.task.name_seq}"
         kept = await freeze(self._store, f"{prefix}-kept", combined.kept, INLINE_LIMIT_BYTES)

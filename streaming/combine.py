@@ -3,14 +3,16 @@
 Runs in the workflow for small inputs and in an activity for big ones; the function is the same.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
 from contracts.field_type import FieldType
 from streaming.group_key import canonical_key
-from streaming.partial import FRESH, merge_partials
+from streaming.partial import FRESH, SINCE, merge_partials
 from streaming.plan import StreamPlan
+from streaming.sliding import show_windows
 from streaming.window import PANE
 
 WINDOW_START, WINDOW_END, KEY, DELETED = "window_start", "window_end", "_key", "_deleted"
@@ -27,7 +29,8 @@ class Combined:
         kept: Partials that stay in the state.
         first_pane_ms: Earliest pane kept; None when nothing is.
         last_pane_ms: Latest pane kept.
-        first_fresh_ms: Earliest pane kept that was not emitted in its present form.
+        first_fresh_ms: Earliest pane kept that was not emitted in its present form, in each of
+            its windows.
     """
 
     emitted: pl.DataFrame
@@ -38,13 +41,17 @@ class Combined:
 
 
 def combine(
-    plan: StreamPlan, frames: list[pl.DataFrame], fire_ms: int | None, keep_ms: int | None
+    plan: StreamPlan,
+    frames: list[pl.DataFrame],
+    fire_ms: int | None,
+    keep_ms: int | None,
+    fired_ms: int | None = None,
 ) -> Combined:
     """Merge frames, emit the windows that ended and keep the rest.
 
     A window is emitted when it ended at or before `fire_ms` and holds data that no emission has
-    shown; emitted again, it is a revision. A pane is dropped when it was emitted and its window's
-    end plus allowed lateness is at or before `keep_ms`.
+    shown; emitted again, it is a revision. A pane is dropped when it was emitted and its last
+    window's end plus allowed lateness is at or before `keep_ms`.
 
     Args:
         plan: The compiled stream.
@@ -52,8 +59,12 @@ def combine(
         fire_ms: The watermark; None fires nothing.
         keep_ms: No event that is not late can belong to a window that ended before this; None keeps
             all.
+        fired_ms: `fire_ms` of the merge before this one; sliding windows that ended in between fire
+            for the first time. None when none has fired.
     """
     merged = merge_partials(plan, frames)
+    if plan.windowing.slides:
+        return _combine_sliding(plan, merged, fire_ms, keep_ms, fired_ms)
     end_ms = pl.col(PANE) + plan.windowing.size_ms
     fires = pl.col(FRESH) & (end_ms <= fire_ms) if fire_ms is not None else pl.lit(value=False)
     emitted = finish(plan, merged.filter(fires))
@@ -62,6 +73,30 @@ def combine(
         closed = end_ms + plan.spec.late.allowed_ms <= keep_ms
         kept = kept.filter(pl.col(FRESH) | ~closed)
     return Combined(emitted, kept, *pane_span(kept))
+
+
+def _combine_sliding(
+    plan: StreamPlan,
+    panes: pl.DataFrame,
+    fire_ms: int | None,
+    keep_ms: int | None,
+    fired_ms: int | None,
+) -> Combined:
+    """Emit what is due and keep panes; those of windows that have not ended are not yet shown."""
+    if fire_ms is None:
+        return Combined(finish(plan, panes.clear()), panes, *pane_span(panes))
+    shown = show_windows(plan, panes, fired_ms, fire_ms)
+    emitted = finish(plan, shown.frame, shown.counts)
+    end_ms = plan.windowing.last_window_end(pl.col(PANE))
+    closed = pl.lit(value=False)
+    if keep_ms is not None:
+        closed = (end_ms <= fire_ms) & (end_ms + plan.spec.late.allowed_ms <= keep_ms)
+    kept = panes.filter(~closed).with_columns(
+        pl.lit(value=False).alias(FRESH), pl.lit(None, dtype=pl.Int64).alias(SINCE)
+    )
+    first_ms, last_ms, _ = pane_span(kept)
+    waiting_ms = kept.select(pl.col(PANE).filter(end_ms > fire_ms).min()).item()
+    return Combined(emitted, kept, first_ms, last_ms, waiting_ms)
 
 
 def pane_span(frame: pl.DataFrame) -> tuple[int | None, int | None, int | None]:
@@ -74,17 +109,28 @@ def pane_span(frame: pl.DataFrame) -> tuple[int | None, int | None, int | None]:
     return span[0], span[1], span[2]
 
 
-def finish(plan: StreamPlan, merged: pl.DataFrame) -> pl.DataFrame:
+def finish(
+    plan: StreamPlan, merged: pl.DataFrame, counts: Mapping[str, pl.Series] | None = None
+) -> pl.DataFrame:
     """Turn merged partials into the rows that readers see.
+
+    Args:
+        plan: The compiled stream.
+        merged: One row per (window, key), PANE being the window's start.
+        counts: Output columns that are finished already, by name.
 
     Raises:
         ContractViolationError: An integer sum does not fit 64 bits, or a decimal one 38 digits.
     """
+    ready = counts or {}
     instant = pl.Datetime("ms", "UTC")
     start = pl.col(PANE).cast(instant)
     end = (pl.col(PANE) + plan.windowing.size_ms).cast(instant)
     columns = merged.select(start.alias(WINDOW_START), end.alias(WINDOW_END), *plan.key_names)
-    outputs = [aggregate.finish(merged) for aggregate in plan.aggregates]
+    outputs = [
+        ready[aggregate.column] if aggregate.column in ready else aggregate.finish(merged)
+        for aggregate in plan.aggregates
+    ]
     return columns.with_columns(
         *outputs,
         canonical_key(plan.keys).alias(KEY),

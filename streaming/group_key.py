@@ -25,12 +25,14 @@ def may_be_long(keys: tuple[tuple[str, FieldType], ...]) -> pl.Expr:
     return bound > MAX_KEY_BYTES
 
 
-def outside_time(start_ms: pl.Expr, size_ms: int) -> pl.Expr:
-    """Tell whether a window reaches beyond what a table can hold."""
-    return (start_ms < MIN_START_MS) | (start_ms + size_ms > MAX_END_MS)
+def outside_time(start_ms: pl.Expr, end_ms: pl.Expr) -> pl.Expr:
+    """Tell whether windows from `start_ms` to `end_ms` reach beyond what a table can hold."""
+    return (start_ms < MIN_START_MS) | (end_ms > MAX_END_MS)
 
 
-def refusal(keys: tuple[tuple[str, FieldType], ...], start_ms: pl.Expr, size_ms: int) -> pl.Expr:
+def refusal(
+    keys: tuple[tuple[str, FieldType], ...], start_ms: pl.Expr, end_ms: pl.Expr
+) -> pl.Expr:
     """Say why no table can hold a row's group; null where one can."""
     size = canonical_key(keys).str.len_bytes()
     names = ", ".join(f"`{name}`" for name, _ in keys)
@@ -40,7 +42,7 @@ def refusal(keys: tuple[tuple[str, FieldType], ...], start_ms: pl.Expr, size_ms:
             pl.lit(f"group key {names}: expected at most {MAX_KEY_BYTES} bytes, got ")
             + size.cast(pl.String)
         )
-        .when(outside_time(start_ms, size_ms))
+        .when(outside_time(start_ms, end_ms))
         .then(
             pl.lit("window: expected to lie within the years 1900 to 2299, got one that begins at ")
             + start_ms.cast(pl.String)

@@ -20,6 +20,11 @@ EVENT_MS = "event_ms"
 LATE_BY_MS = "late_by_ms"
 LATE_SCHEMA = {ROW: pl.Int64, EVENT_MS: pl.Int64, LATE_BY_MS: pl.Int64}
 """Late events of a batch: place in the batch, event time, and how far the watermark had passed."""
+SINCE = "_since"
+"""Column of sliding windows: those that ended at or before it are not fired again for a fresh
+partial, because its events came too late for them; null when it is not fresh."""
+
+_EVER = -(2**62)
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,9 @@ def aggregate_events(
         errors += unfit
         split = _split(plan, _without(rows, unfit), watermark_ms)
         frame = start_partials(plan, split.kept)
+    if plan.windowing.slides:
+        since_ms = _EVER if watermark_ms is None else watermark_ms - plan.spec.late.allowed_ms
+        frame = frame.with_columns(pl.lit(since_ms, dtype=pl.Int64).alias(SINCE))
     return RangePartial(
         frame=frame,
         ledger=split.ledger.plus(Ledger(dead_lettered=len(errors))),
@@ -112,11 +120,11 @@ def _split(plan: StreamPlan, rows: pl.DataFrame, watermark_ms: int | None) -> _S
     """Filter, derive, and part the late events from those on time."""
     passed = _prepare(plan, rows)
     filtered = rows.height - passed.height
-    kept = passed.with_columns(plan.windowing.pane_of(pl.col("_event_ms")).alias(PANE))
+    kept = passed.with_columns(plan.windowing.pane_start(pl.col("_event_ms")).alias(PANE))
     late = pl.DataFrame(schema=LATE_SCHEMA)
     if watermark_ms is not None:
-        closed_ms = watermark_ms - plan.spec.late.allowed_ms - plan.windowing.size_ms
-        late_by = closed_ms - pl.col(PANE)
+        closed_ms = watermark_ms - plan.spec.late.allowed_ms
+        late_by = closed_ms - plan.windowing.last_window_end(pl.col(PANE))
         late = kept.filter(late_by >= 0).select(
             pl.col("_row").cast(pl.Int64).alias(ROW),
             pl.col("_event_ms").alias(EVENT_MS),
@@ -133,7 +141,8 @@ def _without(rows: pl.DataFrame, errors: list[RowError]) -> pl.DataFrame:
 
 def _unfit(plan: StreamPlan, groups: pl.DataFrame, kept: pl.DataFrame) -> list[RowError]:
     """Find the events of groups that no table can hold; only the few groups are looked at first."""
-    window = (pl.col(PANE), plan.windowing.size_ms)
+    pane, windows = pl.col(PANE), plan.windowing
+    window = (windows.first_window_start(pane), windows.last_window_end(pane))
     if not groups.select((may_be_long(plan.keys) | outside_time(*window)).any()).item():
         return []
     found = kept.select("_row", refusal(plan.keys, *window).alias("_error")).drop_nulls()
@@ -156,7 +165,10 @@ def merge_partials(plan: StreamPlan, frames: list[pl.DataFrame]) -> pl.DataFrame
     if len(frames) == 1:
         return frames[0]
     merges = [expression for aggregate in plan.aggregates for expression in aggregate.merge()]
-    groups = pl.concat(frames).group_by(PANE, *plan.key_names).agg(*merges, pl.col(FRESH).any())
+    news = [pl.col(FRESH).any()]
+    if plan.windowing.slides:
+        news.append(pl.col(SINCE).min())
+    groups = pl.concat(frames).group_by(PANE, *plan.key_names).agg(*merges, *news)
     return _distinct(plan, groups).sort(PANE, *plan.key_names)
 
 

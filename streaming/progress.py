@@ -2,6 +2,7 @@
 
 from common.payloads import Model
 from pipelines.stream import StreamSpec
+from streaming.firing import copies, fire_again, next_due_ms, step_ms
 from streaming.ledger import Ledger
 from streaming.offset_range import OffsetRange
 from streaming.planner import catching_up
@@ -9,6 +10,7 @@ from streaming.segment import Blob, Segment
 from streaming.side_output import SideName
 from streaming.state import Flush, RangeTask, StreamState
 from streaming.watermark import advance, firing_watermark, keeping_watermark, merge_maximum
+from streaming.window import Windowing
 
 FLUSH_CHUNK_ROWS = 50_000
 INLINE_COMBINE_BYTES = 64 * 1024
@@ -48,6 +50,7 @@ class CombineTask(Model):
     Attributes:
         name_seq: Number of this combine in its epoch; names its objects.
         inline: Whether the workflow does it itself.
+        fired_ms: `fire_ms` of the combine before it; None when no window has fired.
     """
 
     name_seq: int
@@ -55,6 +58,7 @@ class CombineTask(Model):
     fire_ms: int | None
     keep_ms: int | None
     inline: bool
+    fired_ms: int | None = None
 
 
 class CombineResult(Model):
@@ -104,20 +108,19 @@ def merge_next(
 
 
 def next_combine(
-    state: StreamState, spec: StreamSpec, size_ms: int, *, draining: bool = False
+    state: StreamState, spec: StreamSpec, windows: Windowing, *, draining: bool = False
 ) -> CombineTask | None:
     """Decide whether to merge segments now; depends on recorded numbers only.
 
     Windows fire as soon as the watermark passes their end, but while a backlog is read several
     ranges are merged at a time.
     """
+    fire_ms = firing_watermark(state)
+    fire_again(state, fire_ms)
     if not state.segments:
         return None
-    fire_ms = firing_watermark(state)
-    fires = fire_ms is not None and any(
-        s.first_fresh_ms is not None and s.first_fresh_ms + size_ms <= fire_ms
-        for s in state.segments
-    )
+    due_ms = next_due_ms(state, windows)
+    fires = fire_ms is not None and due_ms is not None and due_ms <= fire_ms
     inline_bytes = sum(s.blob.size_bytes for s in state.segments if s.blob.ref is None)
     crowded = len(state.segments) >= MAX_SEGMENTS or inline_bytes > MAX_INLINE_BYTES
     bulk = catching_up(state, spec.trigger.max_records) and not draining
@@ -125,7 +128,9 @@ def next_combine(
     if not (due or (crowded and state.fresh_segments)):
         return None
     state.combine_seq += 1
-    size = sum(s.blob.size_bytes for s in state.segments)
+    if fire_ms is not None:
+        fire_ms = step_ms(state, windows, fire_ms)
+    size = sum(s.blob.size_bytes for s in state.segments) * copies(state, windows, fire_ms)
     inline = size <= INLINE_COMBINE_BYTES and all(s.blob.ref is None for s in state.segments)
     return CombineTask(
         name_seq=state.combine_seq,
@@ -133,6 +138,7 @@ def next_combine(
         fire_ms=fire_ms,
         keep_ms=keeping_watermark(state),
         inline=inline,
+        fired_ms=state.fired_ms,
     )
 
 
@@ -141,6 +147,8 @@ def take_combined(state: StreamState, task: CombineTask, result: CombineResult) 
     later = state.segments[len(task.segments) :]
     state.segments = ([result.kept] if result.kept else []) + later
     state.fresh_segments = len(later)
+    if task.fire_ms is not None:
+        state.fired_ms = task.fire_ms
     state.garbage += [s.blob.ref for s in task.segments if s.blob.ref is not None]
     if result.emitted is None:
         return
@@ -189,14 +197,13 @@ def forget_planned(state: StreamState) -> list[RangeTask]:
     return taken
 
 
-def open_windows(state: StreamState, size_ms: int) -> int:
-    """Count panes with data that no emission has shown, as far as recorded numbers tell.
+def open_windows(state: StreamState, windows: Windowing) -> int:
+    """Count windows with data that no emission has shown, as far as recorded numbers tell.
 
-    An upper bound: from the earliest to the latest such pane.
+    An upper bound: from the earliest to the latest such window.
     """
-    fresh = [s for s in state.segments if s.first_fresh_ms is not None]
-    if not fresh:
+    due_ms = next_due_ms(state, windows)
+    if due_ms is None:
         return 0
-    first = min(s.first_fresh_ms for s in fresh if s.first_fresh_ms is not None)
-    last = max(s.last_pane_ms for s in fresh)
-    return (last - first) // size_ms + 1
+    fresh = [s.last_pane_ms for s in state.segments if s.first_fresh_ms is not None]
+    return (windows.last_window_end(max(fresh)) - due_ms) // windows.slide_ms + 1

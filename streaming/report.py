@@ -7,6 +7,7 @@ from streaming.progress import open_windows
 from streaming.state import StreamState
 from streaming.status import PartitionStatus, SinkStatus, StreamStatus
 from streaming.status import StreamState as StateName
+from streaming.window import Windowing
 
 _NAMES: dict[str, StateName] = {
     "running": "running",
@@ -18,7 +19,7 @@ _NAMES: dict[str, StateName] = {
 
 def stream_status(
     spec: StreamSpec,
-    size_ms: int,
+    windows: Windowing,
     state: StreamState | None,
     trouble: Mapping[str, str],
     now_ms: int,
@@ -27,7 +28,7 @@ def stream_status(
 
     Args:
         spec: The stream.
-        size_ms: Size of its windows.
+        windows: Its windows.
         state: Its state; None before it was opened.
         trouble: What is retried or has paused the stream, by what was attempted.
         now_ms: Workflow time.
@@ -46,7 +47,7 @@ def stream_status(
         watermark_ms=state.watermark_ms,
         partitions=_partitions(spec, state),
         target_lag=sum(max(0, p.target - p.cursor) for p in state.partitions.values()),
-        open_windows=open_windows(state, size_ms),
+        open_windows=open_windows(state, windows),
         pending_flushes=len(state.flushes),
         flush_seq=state.flush_seq,
         flushed_rows=state.flushed_rows,

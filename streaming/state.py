@@ -110,6 +110,7 @@ class StreamState(_Mutable):
         planned: Ranges planned and not merged.
         segments: Window state.
         fresh_segments: Segments added since the last combine.
+        fired_ms: Up to where windows have fired; None when none has.
         flush_seq: Last flush frozen.
         flushes: Flushes that some sink has not committed.
         dead: Dead letters on their way to their topic.
@@ -132,6 +133,7 @@ class StreamState(_Mutable):
     planned: list[RangeTask] = []
     segments: list[Segment] = []
     fresh_segments: int = 0
+    fired_ms: int | None = None
     combine_seq: int = 0
     flush_seq: int = 0
     flushed_rows: int = 0

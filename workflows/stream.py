@@ -89,9 +89,9 @@ class StreamWorkflow:
     @workflow.query
     def status(self) -> StreamStatus:
         """Tell where the stream stands and why."""
-        size_ms = self._plan.windowing.size_ms
+        windows = self._plan.windowing
         status = stream_status(
-            self._task.spec, size_ms, self._state, self._insist.trouble, self._now()
+            self._task.spec, windows, self._state, self._insist.trouble, self._now()
         )
         return status.model_copy(update={"state": self._outcome}) if self._outcome else status
 
@@ -145,7 +145,7 @@ class StreamWorkflow:
         self._spawn(self._watch)
 
     async def _loop(self, state: StreamState) -> None:
-        spec, size_ms = self._task.spec, self._plan.windowing.size_ms
+        spec, windows = self._task.spec, self._plan.windowing
         while True:
             self._changed = False
             if self._failure is not None:
@@ -154,7 +154,7 @@ class StreamWorkflow:
             progress.merge_next(state, spec, self._results, self._now())
             if not self._combining and not self._rolling:
                 draining = state.mode == "draining"
-                if combine := progress.next_combine(state, spec, size_ms, draining=draining):
+                if combine := progress.next_combine(state, spec, windows, draining=draining):
                     self._combining = True
                     self._spawn(self._combine, combine)
             if state.mode == "stopping" or (not self._combining and progress.is_finished(state)):

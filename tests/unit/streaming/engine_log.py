@@ -14,7 +14,7 @@ from streaming.late_event import late_event_frame
 from streaming.ledger import Ledger
 from streaming.merge_step import combine_inline
 from streaming.partial import aggregate_events
-from streaming.plan import compile_stream
+from streaming.plan import StreamPlan, compile_stream
 from streaming.planner import Limits, plan_ranges
 from streaming.progress import (
     CombineTask,
@@ -48,8 +48,10 @@ class Event:
 Log = dict[int, list[Event]]
 
 
-def make_spec(disorder_ms: int, max_records: int, allowed_ms: int = 0) -> StreamSpec:
-    """Make the specification of a stream of one-second windows by category."""
+def make_spec(
+    disorder_ms: int, max_records: int, allowed_ms: int = 0, window: Window | None = None
+) -> StreamSpec:
+    """Make the specification of a stream of windows by category, of one second unless told."""
     return StreamSpec(
         name="model",
         topic="events",
@@ -59,7 +61,7 @@ def make_spec(disorder_ms: int, max_records: int, allowed_ms: int = 0) -> Stream
         },
         event_time=EventTime(field="at", out_of_orderness_ms=disorder_ms, idle_timeout_ms=10_000),
         group_by=["category"],
-        window=Window(kind="tumbling", size_ms=SIZE_MS),
+        window=window or Window(kind="tumbling", size_ms=SIZE_MS),
         late=Late(allowed_ms=allowed_ms),
         aggregate={
             "n": "count(*)",
@@ -96,13 +98,28 @@ def mean_of(cents: list[Decimal]) -> Decimal:
     return mean.quantize(Decimal("0.000001"), ROUND_HALF_EVEN)
 
 
-def brute_force(log: Log) -> dict[tuple[int, str], tuple[object, ...]]:
+def windows_of(at_ms: int, window: Window) -> list[int]:
+    """List the starts of the windows that hold a time, one candidate after the other."""
+    slide_ms = window.slide_ms or window.size_ms
+    start_ms = (at_ms - window.offset_ms) // slide_ms * slide_ms + window.offset_ms
+    starts = []
+    while start_ms + window.size_ms > at_ms:
+        starts.append(start_ms)
+        start_ms -= slide_ms
+    return starts
+
+
+def brute_force(
+    log: Log, window: Window | None = None
+) -> dict[tuple[int, str], tuple[object, ...]]:
     """Compute every window's row in plain Python."""
+    window = window or Window(kind="tumbling", size_ms=SIZE_MS)
     groups: dict[tuple[int, str], list[Event]] = defaultdict(list)
     for events in log.values():
         for event in events:
             key = r"\N" if event.category is None else event.category
-            groups[event.event_ms // SIZE_MS * SIZE_MS, key].append(event)
+            for start_ms in windows_of(event.event_ms, window):
+                groups[start_ms, key].append(event)
     rows: dict[tuple[int, str], tuple[object, ...]] = {}
     for name, events in groups.items():
         cents = [Decimal(e.cents) for e in events]
@@ -155,6 +172,11 @@ class Engine:
         )  # fmt: skip
         return cls(spec, log, state, shown=shown)
 
+    @property
+    def plan_of_stream(self) -> StreamPlan:
+        """The compiled stream."""
+        return compile_stream(self.spec)
+
     def show(self, count: int) -> None:
         """Let every partition grow by up to `count` records, and some workflow time pass."""
         self.now_ms += 1_000 * count
@@ -173,7 +195,7 @@ class Engine:
         task = self.flying.pop(index % len(self.flying))
         span = task.span
         events = self.log[span.partition][span.start : span.stop]
-        partial = aggregate_events(compile_stream(self.spec), to_frame(events), task.watermark_ms)
+        partial = aggregate_events(self.plan_of_stream, to_frame(events), task.watermark_ms)
         segment = None
         if not partial.frame.is_empty():
             content = to_bytes(partial.frame)
@@ -241,13 +263,13 @@ class Engine:
     def begin_combine(self) -> None:
         """Decide on a combine unless one is under way."""
         if self.combining is None:
-            self.combining = next_combine(self.state, self.spec, SIZE_MS)
+            self.combining = next_combine(self.state, self.spec, self.plan_of_stream.windowing)
 
     def end_combine(self) -> None:
         """Take the result of a combine; its rows are frozen and not yet written."""
         if self.combining is None:
             return
-        result = combine_inline(compile_stream(self.spec), self.combining)
+        result = combine_inline(self.plan_of_stream, self.combining)
         take_combined(self.state, self.combining, result)
         self.combining = None
 

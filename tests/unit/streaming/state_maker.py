@@ -10,9 +10,10 @@ from streaming.progress import RangeResult
 from streaming.segment import Blob, Segment
 from streaming.side_output import SideBatch, SideOutput
 from streaming.state import Flush, PartitionState, RangeTask, SinkCursor, StreamState
+from streaming.window import Windowing
 from tests.unit.streaming.engine_log import make_spec
 
-SIZE_MS = 1_000
+WINDOWS = Windowing(1_000, 1_000)
 
 
 def spec_with(

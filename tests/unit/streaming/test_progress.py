@@ -23,7 +23,7 @@ from streaming.segment import Blob
 from streaming.side_output import SideName
 from streaming.state import StreamState
 from tests.unit.streaming.state_maker import (
-    SIZE_MS,
+    WINDOWS,
     batches,
     blob,
     flush,
@@ -138,53 +138,53 @@ def with_segments(*fresh_ms: int | None, watermark_ms: int | None) -> StreamStat
 
 
 def test_nothing_is_combined_without_segments() -> None:
-    assert next_combine(with_segments(watermark_ms=10**9), SPEC, SIZE_MS) is None
+    assert next_combine(with_segments(watermark_ms=10**9), SPEC, WINDOWS) is None
 
 
 def test_combine_is_due_exactly_when_the_watermark_reaches_the_end_of_a_fresh_pane() -> None:
     state = with_segments(5_000, 3_000, watermark_ms=3_999)
-    assert next_combine(state, SPEC, SIZE_MS) is None
+    assert next_combine(state, SPEC, WINDOWS) is None
     state.watermark_ms = 4_000
-    task = next_combine(state, SPEC, SIZE_MS)
+    task = next_combine(state, SPEC, WINDOWS)
     assert task is not None
     assert (task.fire_ms, task.keep_ms, task.name_seq, task.inline) == (4_000, 4_000, 1, True)
     assert task.segments == state.segments
 
 
 def test_panes_that_were_emitted_do_not_call_for_a_combine() -> None:
-    assert next_combine(with_segments(None, None, watermark_ms=10**9), SPEC, SIZE_MS) is None
+    assert next_combine(with_segments(None, None, watermark_ms=10**9), SPEC, WINDOWS) is None
 
 
 def test_nothing_fires_before_there_is_a_watermark() -> None:
-    assert next_combine(with_segments(0, watermark_ms=None), SPEC, SIZE_MS) is None
+    assert next_combine(with_segments(0, watermark_ms=None), SPEC, WINDOWS) is None
 
 
 def test_catching_up_merges_several_segments_at_a_time_unless_it_drains() -> None:
     state = with_segments(*[0] * (BULK_SEGMENTS - 1), watermark_ms=10**9)
     state.partitions[0].end = 10
-    assert next_combine(state, SPEC, SIZE_MS) is None
-    assert next_combine(state, SPEC, SIZE_MS, draining=True) is not None
+    assert next_combine(state, SPEC, WINDOWS) is None
+    assert next_combine(state, SPEC, WINDOWS, draining=True) is not None
     state.segments.append(segment(0, 0))
     state.fresh_segments += 1
-    assert next_combine(state, SPEC, SIZE_MS) is not None
+    assert next_combine(state, SPEC, WINDOWS) is not None
 
 
 def test_many_segments_are_combined_though_nothing_fires() -> None:
     state = with_segments(*[0] * (MAX_SEGMENTS - 1), watermark_ms=None)
-    assert next_combine(state, SPEC, SIZE_MS) is None
+    assert next_combine(state, SPEC, WINDOWS) is None
     state.segments.append(segment(0, 0))
-    assert next_combine(state, SPEC, SIZE_MS) is not None
+    assert next_combine(state, SPEC, WINDOWS) is not None
     state.fresh_segments = 0
-    assert next_combine(state, SPEC, SIZE_MS) is None
+    assert next_combine(state, SPEC, WINDOWS) is None
 
 
 def test_many_inline_bytes_are_combined_though_nothing_fires() -> None:
     state = with_segments(0, 0, watermark_ms=None)
     state.segments[0] = segment(0, 0, blob(size_bytes=MAX_INLINE_BYTES))
     state.segments[1] = segment(0, 0, blob("far", size_bytes=10**9))
-    assert next_combine(state, SPEC, SIZE_MS) is None
+    assert next_combine(state, SPEC, WINDOWS) is None
     state.segments.append(segment(0, 0, blob(size_bytes=1)))
-    assert next_combine(state, SPEC, SIZE_MS) is not None
+    assert next_combine(state, SPEC, WINDOWS) is not None
 
 
 @pytest.mark.parametrize(
@@ -198,21 +198,21 @@ def test_many_inline_bytes_are_combined_though_nothing_fires() -> None:
 def test_workflow_combines_only_what_is_small_and_inline(table: Blob, inline: bool) -> None:
     state = with_segments(0, watermark_ms=10**9)
     state.segments[0] = segment(0, 0, table)
-    task = next_combine(state, SPEC, SIZE_MS)
+    task = next_combine(state, SPEC, WINDOWS)
     assert task is not None
     assert task.inline is inline
 
 
 def test_every_combine_has_a_number_of_its_own() -> None:
     state = with_segments(0, watermark_ms=10**9)
-    tasks = [next_combine(state, SPEC, SIZE_MS) for _ in range(3)]
+    tasks = [next_combine(state, SPEC, WINDOWS) for _ in range(3)]
     assert [t.name_seq for t in tasks if t] == [1, 2, 3]
 
 
 def test_segments_that_came_during_a_combine_stay_and_merged_objects_become_garbage() -> None:
     state = with_segments(0, 0, watermark_ms=10**9)
     state.segments[1] = segment(0, 0, blob("old"))
-    task = next_combine(state, SPEC, SIZE_MS)
+    task = next_combine(state, SPEC, WINDOWS)
     assert task is not None
     late = segment(9_000, 9_000)
     state.segments.append(late)
@@ -226,7 +226,7 @@ def test_segments_that_came_during_a_combine_stay_and_merged_objects_become_garb
 
 def test_combine_that_emits_nothing_queues_no_flush() -> None:
     state = with_segments(0, watermark_ms=10**9)
-    task = next_combine(state, SPEC, SIZE_MS)
+    task = next_combine(state, SPEC, WINDOWS)
     assert task is not None
     take_combined(state, task, CombineResult())
     assert (state.segments, state.flushes, state.flush_seq) == ([], [], 0)
@@ -234,9 +234,9 @@ def test_combine_that_emits_nothing_queues_no_flush() -> None:
 
 def test_open_windows_span_the_panes_with_fresh_data() -> None:
     state = with_segments(None, watermark_ms=0)
-    assert open_windows(state, SIZE_MS) == 0
+    assert open_windows(state, WINDOWS) == 0
     state.segments += [segment(-2_000, -2_000), segment(1_000, 1_000)]
-    assert open_windows(state, SIZE_MS) == 4
+    assert open_windows(state, WINDOWS) == 4
 
 
 # --- flushes and dead letters --------------------------------------------------------------------
