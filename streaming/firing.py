@@ -1,7 +1,7 @@
 """When windows fire, from recorded numbers alone."""
 
 from streaming.state import StreamState
-from streaming.window import END_OF_TIME_MS, Windowing
+from streaming.window import Windowing
 
 MOST_COPIES = 4_000_000
 """Copies of partials, one for each window that they belong to, that one combine makes."""

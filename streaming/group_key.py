@@ -30,9 +30,7 @@ def outside_time(start_ms: pl.Expr, end_ms: pl.Expr) -> pl.Expr:
     return (start_ms < MIN_START_MS) | (end_ms > MAX_END_MS)
 
 
-def refusal(
-    keys: tuple[tuple[str, FieldType], ...], start_ms: pl.Expr, end_ms: pl.Expr
-) -> pl.Expr:
+def refusal(keys: tuple[tuple[str, FieldType], ...], start_ms: pl.Expr, end_ms: pl.Expr) -> pl.Expr:
     """Say why no table can hold a row's group; null where one can."""
     size = canonical_key(keys).str.len_bytes()
     names = ", ".join(f"`{name}`" for name, _ in keys)

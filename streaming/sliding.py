@@ -69,10 +69,9 @@ def show_windows(
         frame = frame.join(values, on=_PLACE, maintain_order="left")
     windows = plan.windowing
     start = pl.col(_WINDOW) * windows.slide_ms + windows.offset_ms
-    frame = pl.concat(
-        [keys[due[_GROUP]], frame.with_columns(start.alias(PANE)).drop(_PLACE, _GROUP, _WINDOW)],
-        how="horizontal",
-    )
+    frame = frame.with_columns(start.alias(PANE)).drop(_PLACE, _GROUP, _WINDOW)
+    if plan.key_names:
+        frame = frame.with_columns(keys[due[_GROUP]].get_columns())
     groups = places[_GROUP].to_numpy()
     counts = {
         a.column: pl.Series(
@@ -191,7 +190,7 @@ def _occurrences(lists: pl.Series, groups: Integers) -> tuple[Integers, npt.NDAr
 
 
 def _codes(values: pl.Series) -> tuple[Integers, int]:
-    """Number values; equal ones alike.
+    """Give values numbers, equal ones the same.
 
     Returns:
         Numbers, and one that is more than any of them.

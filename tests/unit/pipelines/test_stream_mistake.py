@@ -187,7 +187,6 @@ def test_mistake_is_told_with_its_place(old: str, new: str, expected: str, tmp_p
 @pytest.mark.parametrize(
     ("old", "new", "path"),
     [
-        ("{tumbling: 1m}", "{sliding: 1m, every: 1s}", "window.sliding"),
         ("{tumbling: 1m}", "{session: 30m}", "window.session"),
         ("{tumbling: 1m}", "{tumbling: 1d, timezone: Europe/Berlin}", "window.timezone"),
         ("{field: ts}", "{field: ts, close_after: 1m}", "event_time.close_after"),

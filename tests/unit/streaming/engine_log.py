@@ -289,7 +289,7 @@ class Engine:
     ) -> None:
         seen = set()
         for row in from_bytes(rows.inline or b"").iter_rows(named=True):
-            start_ms = int(row[WINDOW_START].timestamp() * 1000)
+            start_ms = round(row[WINDOW_START].timestamp() * 1000)
             name = (start_ms, row[KEY])
             assert name not in seen, "a flush holds each identity once"
             seen.add(name)

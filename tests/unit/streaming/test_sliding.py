@@ -1,14 +1,17 @@
 """Sliding windows against brute force, with crashes, odd cuts and any order of completion."""
 
 from collections import Counter
+from datetime import date
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts.field_type_parse import parse_field_type
 from pipelines.stream import StreamSpec, Window
 from streaming.combine import WINDOW_START, combine
+from streaming.field_dtype import polars_type
 from streaming.partial import aggregate_events
 from streaming.plan import compile_stream
 from streaming.state import RangeTask
@@ -205,3 +208,42 @@ def test_windows_across_a_long_gap_take_no_memory() -> None:
     events = [Event(-(10**12), "a", 1, 1), Event(10**12, "b", 1, 1)]
     frame = aggregate_events(plan, to_frame(events), None).frame
     assert combine(plan, [frame], END_OF_TIME_MS, None).emitted.height == 120
+
+
+VALUES: dict[str, st.SearchStrategy[object]] = {
+    "string?": st.none() | st.text(alphabet="ab", max_size=2),
+    "int64?": st.none() | st.sampled_from([-(2**63), -1, 0, 1, 2**63 - 1]),
+    "int32?": st.none() | st.integers(-3, 3),
+    "bool?": st.none() | st.booleans(),
+    "float64?": st.none() | st.sampled_from([0.5, -1.0, 1e300]),
+    "date?": st.none() | st.dates(date(2020, 1, 1), date(2020, 1, 4)),
+    "decimal(12,2)?": st.none() | st.decimals(-1, 1, places=1),
+}
+
+
+@pytest.mark.parametrize("kind", list(VALUES))
+@settings(max_examples=15, deadline=None)
+@given(window=sliding(), data=st.data())
+def test_distinct_values_of_any_type_are_counted_per_window(
+    kind: str, window: Window, data: st.DataObject
+) -> None:
+    spec = make_spec(0, 10, 0, window).model_copy(
+        update={
+            "fields": {"at": "timestamp_ms", "v": kind},
+            "group_by": [],
+            "aggregate": {"seen": "count(distinct v)"},
+        }
+    )
+    plan = compile_stream(spec)
+    events = data.draw(st.lists(st.tuples(st.integers(-4_000, 4_000), VALUES[kind]), min_size=1))
+    schema = {"at": pl.Int64, "v": polars_type(parse_field_type(kind))}
+    frame = pl.DataFrame(events, schema=schema, orient="row").with_columns(
+        pl.col("at").cast(pl.Datetime("ms", "UTC"))
+    )
+    emitted = combine(plan, [aggregate_events(plan, frame, None).frame], END_OF_TIME_MS, None)
+    expected: dict[int, set[object]] = {}
+    for at_ms, value in events:
+        for start_ms in windows_of(at_ms, window):
+            expected.setdefault(start_ms, set()).update([] if value is None else [value])
+    found = emitted.emitted.select(pl.col(WINDOW_START).dt.epoch("ms"), "seen").rows()
+    assert dict(found) == {start_ms: len(values) for start_ms, values in expected.items()}
