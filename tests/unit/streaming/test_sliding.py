@@ -215,7 +215,6 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "int64?": st.none() | st.sampled_from([-(2**63), -1, 0, 1, 2**63 - 1]),
     "int32?": st.none() | st.integers(-3, 3),
     "bool?": st.none() | st.booleans(),
-    "float64?": st.none() | st.sampled_from([0.5, -1.0, 1e300]),
     "date?": st.none() | st.dates(date(2020, 1, 1), date(2020, 1, 4)),
     "decimal(12,2)?": st.none() | st.decimals(-1, 1, places=1),
 }
@@ -236,14 +235,17 @@ def test_distinct_values_of_any_type_are_counted_per_window(
     )
     plan = compile_stream(spec)
     events = data.draw(st.lists(st.tuples(st.integers(-4_000, 4_000), VALUES[kind]), min_size=1))
-    schema = {"at": pl.Int64, "v": polars_type(parse_field_type(kind))}
-    frame = pl.DataFrame(events, schema=schema, orient="row").with_columns(
-        pl.col("at").cast(pl.Datetime("ms", "UTC"))
+    times, values = zip(*events, strict=True)
+    frame = pl.DataFrame(
+        {
+            "at": pl.Series(times).cast(pl.Datetime("ms", "UTC")),
+            "v": pl.Series(values, dtype=polars_type(parse_field_type(kind))),
+        }
     )
     emitted = combine(plan, [aggregate_events(plan, frame, None).frame], END_OF_TIME_MS, None)
     expected: dict[int, set[object]] = {}
     for at_ms, value in events:
         for start_ms in windows_of(at_ms, window):
             expected.setdefault(start_ms, set()).update([] if value is None else [value])
-    found = emitted.emitted.select(pl.col(WINDOW_START).dt.epoch("ms"), "seen").rows()
-    assert dict(found) == {start_ms: len(values) for start_ms, values in expected.items()}
+    rows = emitted.emitted.select(pl.col(WINDOW_START).dt.epoch("ms"), "seen").rows()
+    assert dict(rows) == {start_ms: len(found) for start_ms, found in expected.items()}
