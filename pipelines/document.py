@@ -258,6 +258,8 @@ def _scalar(text: str, shape: Shape, expected: str) -> str | int:
     """Read one scalar; `UsageError` says what was expected."""
     refusal = f"expected {expected or _expected(shape)}, got `{text}`"
     if isinstance(shape, Duration):
+        if shape.signed and text.startswith("-"):
+            return -parse_duration(text[1:])
         value = parse_duration(text)
         if value < shape.minimum_ms:
             raise UsageError(

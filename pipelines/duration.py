@@ -18,6 +18,7 @@ _TIME = re.compile(
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 DURATION_PATTERN = f"^{_DURATION.pattern}$"
+SIGNED_DURATION_PATTERN = f"^-?{_DURATION.pattern}$"
 
 
 def parse_duration(text: str) -> int:

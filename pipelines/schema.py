@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipelines.duration import DURATION_PATTERN
+from pipelines.duration import DURATION_PATTERN, SIGNED_DURATION_PATTERN
 from pipelines.load import KINDS
 from pipelines.shape import (
     COLUMN_PATTERN,
@@ -78,7 +78,7 @@ def _scalar(shape: Shape) -> Schema:
     if isinstance(shape, Duration):
         return {
             "type": "string",
-            "pattern": DURATION_PATTERN,
+            "pattern": SIGNED_DURATION_PATTERN if shape.signed else DURATION_PATTERN,
             "examples": ["250ms", "2s", "1m", "1h", "7d"],
         }
     if isinstance(shape, Whole):

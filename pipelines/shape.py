@@ -25,10 +25,11 @@ class Expression:
 
 @dataclass(frozen=True)
 class Duration:
-    """A duration, read as milliseconds; `minimum_ms` is 0 or 1."""
+    """A duration, read as milliseconds; `minimum_ms` is 0 or 1. A signed one may be negative."""
 
     minimum_ms: int = 0
     doc: str = ""
+    signed: bool = False
 
 
 @dataclass(frozen=True)

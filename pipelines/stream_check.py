@@ -238,10 +238,10 @@ def _alignment(document: Document, window: Values) -> None:
                 )
         return
     offset = _part(window, "offset")
-    if offset and size and offset >= size:
+    if offset and size and abs(offset) >= size:
         document.report(
             ("window", "offset"),
-            f"expected less than {format_duration(size)}, got {format_duration(offset)}",
+            f"expected less than {format_duration(size)} either way, got {format_duration(offset)}",
         )
     zone = _part(window, "timezone")
     if zone is None:

@@ -151,3 +151,22 @@ def test_text_that_is_no_pipeline_is_a_problem_of_the_file(text: str, tmp_path: 
     path.write_text(text, encoding="utf-8")
     with pytest.raises(PipelineSpecError, match="1 problem, nothing started"):
         load_stream(path)
+
+
+@pytest.mark.parametrize(
+    ("written", "window"),
+    [
+        (
+            "{sliding: 60s, every: 7s, offset: -6s}",
+            Window(kind="sliding", size_ms=60_000, slide_ms=7_000, offset_ms=-6_000),
+        ),
+        (
+            "{tumbling: 1m, offset: -15s}",
+            Window(kind="tumbling", size_ms=60_000, offset_ms=-15_000),
+        ),
+    ],
+)
+def test_sliding_window_and_offset_before_the_epoch_are_read(
+    written: str, window: Window, tmp_path: Path
+) -> None:
+    assert load_stream(write(tmp_path, ("{tumbling: 1m}", written))).window == window

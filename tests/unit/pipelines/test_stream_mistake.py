@@ -107,7 +107,17 @@ _MISTAKES = [
     (
         "{tumbling: 1m}",
         "{tumbling: 1m, offset: 1m}",
-        "window.offset: expected less than 1m, got 1m",
+        "window.offset: expected less than 1m either way, got 1m",
+    ),
+    (
+        "{tumbling: 1m}",
+        "{sliding: 1m, every: 10s, offset: -10s}",
+        "window.offset: expected less than 10s either way, got -10s",
+    ),
+    (
+        "{tumbling: 1m}",
+        "{tumbling: 1m, offset: --1s}",
+        "window.offset: expected a duration such as 250ms, 2s, 1m, 1h or 7d, got `-1s`",
     ),
     (
         "{tumbling: 1m}",

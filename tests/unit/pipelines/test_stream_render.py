@@ -36,7 +36,7 @@ def _specs() -> st.SearchStrategy[StreamSpec]:
                 Window,
                 kind=st.just("tumbling"),
                 size_ms=st.just(size_ms),
-                offset_ms=st.integers(0, size_ms - 1),
+                offset_ms=st.integers(1 - size_ms, size_ms - 1),
             )
         ),
         aggregate=st.just({"n": "count(*)", "m": "max(b)"}),
