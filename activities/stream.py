@@ -166,7 +166,9 @@ class _RangeWork:
     def _aggregate_held(self) -> None:
         started = time.perf_counter()
         rows = pl.concat([decoded.rows for _, decoded in self._held])
-        partial = aggregate_events(self._plan, rows, self._task.watermark_ms)
+        partial = aggregate_events(
+            self._plan, rows, self._task.watermark_ms, self._task.span.partition
+        )
         self.ledger = self.ledger.plus(partial.ledger)
         self._parts.append(partial)
         first = 0

@@ -50,6 +50,8 @@ _PARTS: dict[type[exp.Expr], set[str]] = {
     exp.TimestampTrunc: {"this", "unit"},
     exp.DateTrunc: {"this", "unit"},
     exp.Literal: {"this", "is_string"},
+    exp.Anonymous: {"this", "expressions"},
+    exp.ApproxQuantile: {"this", "quantile"},
 }
 _COMPARISONS: dict[type[exp.Expr], OperationName] = {
     exp.EQ: "eq",

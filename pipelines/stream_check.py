@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from math import gcd
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -13,13 +14,8 @@ from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
 from pipelines.document import MISSING, Document, Plain
 from pipelines.duration import format_duration
-from pipelines.expression import (
-    AggregateExpression,
-    ScalarExpression,
-    parse_aggregate,
-    parse_condition,
-    parse_scalar,
-)
+from pipelines.expression import ScalarExpression, parse_condition, parse_scalar
+from pipelines.expression_aggregate import AggregateExpression, parse_aggregate
 from pipelines.sink_check import check_sinks
 
 MAX_PANES = 10_000
@@ -185,13 +181,14 @@ def _aggregates(
     broken: set[str],
     keys: list[str],
 ) -> None:
+    parse = partial(parse_aggregate, event_time=_part(values, "event_time", "field"))
     for name, text in (_part(values, "aggregate") or {}).items():
         path = ("aggregate", name)
         if name in keys or name in RESERVED:
             taken = "a group key" if name in keys else "a column that every table has"
             document.report(path, f"expected a name of its own, got the name of {taken}")
         if text is not MISSING:
-            _expression(document, path, parse_aggregate, text, known, broken)
+            _expression(document, path, parse, text, known, broken)
     windowed = values.get("window") is not None
     if windowed and not values.get("aggregate"):
         document.report(("aggregate",), "expected at least one aggregate beside `window`, got none")

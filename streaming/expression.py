@@ -31,12 +31,15 @@ _TRUNCATE = {
 }
 
 
-def to_polars(expression: ScalarExpression) -> pl.Expr:
+def to_polars(expression: ScalarExpression, taken: pl.Expr | None = None) -> pl.Expr:
     """Compile an expression over columns that are named as the fields and typed by `polars_type`.
 
     Evaluating the result raises `polars.exceptions.PolarsError` where a value overflows its type.
+    With `taken`, a condition without nulls, the result is null where that is false, and what the
+    expression would fail on there does no harm.
     """
-    return _compile(expression.root, None)
+    value = _compile(expression.root, taken)
+    return value if taken is None else pl.when(taken).then(value)
 
 
 def condition_to_polars(expression: ScalarExpression) -> pl.Expr:

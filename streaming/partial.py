@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import polars as pl
 from polars.exceptions import PolarsError
 
-from streaming.distinct import distinct_lists
+from streaming.aggregate import PARTITION
 from streaming.group_key import may_be_long, outside_time, refusal
 from streaming.ledger import Ledger
 from streaming.plan import StreamPlan
@@ -70,7 +70,7 @@ class _Split:
 
 
 def aggregate_events(
-    plan: StreamPlan, events: pl.DataFrame, watermark_ms: int | None
+    plan: StreamPlan, events: pl.DataFrame, watermark_ms: int | None, partition: int = 0
 ) -> RangePartial:
     """Filter, derive, judge lateness and aggregate.
 
@@ -79,12 +79,15 @@ def aggregate_events(
 
     Args:
         plan: The compiled stream.
-        events: Decoded events, one row each, with the event time column of type Datetime(ms, UTC).
+        events: Decoded events, one row each, with the event time column of type Datetime(ms, UTC)
+            and, for `first` and `last`, `_offset`.
         watermark_ms: The watermark pinned in the range's input; lateness is judged against it
             alone.
+        partition: The partition that all events come from.
     """
     rows = events.with_row_index("_row").with_columns(
-        pl.col(plan.spec.event_time.field).dt.epoch("ms").alias("_event_ms")
+        pl.col(plan.spec.event_time.field).dt.epoch("ms").alias("_event_ms"),
+        pl.lit(partition, dtype=pl.Int32).alias(PARTITION),
     )
     maximum_ms: int | None = rows.select(pl.col("_event_ms").max()).item()
     errors: list[RowError] = []
@@ -151,10 +154,12 @@ def _unfit(plan: StreamPlan, groups: pl.DataFrame, kept: pl.DataFrame) -> list[R
 
 def start_partials(plan: StreamPlan, rows: pl.DataFrame) -> pl.DataFrame:
     """Group events that carry their pane into fresh partials, in a fixed order."""
+    prepared = [column for aggregate in plan.aggregates for column in aggregate.prepare(rows)]
+    rows = rows.with_columns(prepared) if prepared else rows
     starts = [expression for aggregate in plan.aggregates for expression in aggregate.start()]
     groups = rows.group_by(PANE, *plan.key_names).agg(*starts)
     return (
-        _distinct(plan, groups)
+        _settle(plan, groups)
         .with_columns(pl.lit(value=True).alias(FRESH))
         .sort(PANE, *plan.key_names)
     )
@@ -169,12 +174,13 @@ def merge_partials(plan: StreamPlan, frames: list[pl.DataFrame]) -> pl.DataFrame
     if plan.windowing.slides:
         news.append(pl.col(SINCE).min())
     groups = pl.concat(frames).group_by(PANE, *plan.key_names).agg(*merges, *news)
-    return _distinct(plan, groups).sort(PANE, *plan.key_names)
+    return _settle(plan, groups).sort(PANE, *plan.key_names)
 
 
-def _distinct(plan: StreamPlan, groups: pl.DataFrame) -> pl.DataFrame:
-    collected = [aggregate.slot for aggregate in plan.aggregates if aggregate.is_collected]
-    return groups.with_columns(distinct_lists(groups[slot]) for slot in collected)
+def _settle(plan: StreamPlan, groups: pl.DataFrame) -> pl.DataFrame:
+    """Bring what was only collected into the one form that its group has."""
+    settled = [column for aggregate in plan.aggregates for column in aggregate.settle(groups)]
+    return groups.with_columns(settled) if settled else groups
 
 
 def _derive(plan: StreamPlan, rows: pl.DataFrame) -> pl.DataFrame:

@@ -7,9 +7,11 @@ import polars as pl
 
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
-from pipelines.expression import parse_aggregate, parse_scalar
+from pipelines.expression import parse_scalar
+from pipelines.expression_aggregate import parse_aggregate
 from pipelines.stream import StreamSpec, Window
 from streaming.aggregate import Aggregate
+from streaming.aggregate_family import aggregate_of
 from streaming.expression import to_polars
 from streaming.window import Windowing, windowing
 
@@ -61,11 +63,11 @@ def _compile(spec_json: str) -> StreamPlan:
         condition = parse_scalar(spec.where, fields)
         where = to_polars(condition)
         read.update(condition.columns)
-    aggregates = []
+    aggregates: list[Aggregate] = []
     for index, (column, text) in enumerate(spec.aggregate.items()):
-        call = parse_aggregate(text, known)
-        aggregates.append(Aggregate(column, call, f"a{index}"))
-        read.update(call.argument.columns if call.argument else ())
+        call = parse_aggregate(text, known, spec.event_time.field)
+        aggregates.append(aggregate_of(column, call, f"a{index}"))
+        read.update(call.columns)
     return StreamPlan(
         spec=spec,
         fields=fields,

@@ -3,7 +3,8 @@ import pytest
 from common.errors import PipelineSpecError
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
-from pipelines.expression import parse_aggregate, parse_condition, parse_scalar
+from pipelines.expression import parse_condition, parse_scalar
+from pipelines.expression_aggregate import parse_aggregate
 
 FIELDS: dict[str, FieldType] = {
     name: parse_field_type(kind)
@@ -72,10 +73,32 @@ def test_row_expression_has_its_type(text: str, kind: str) -> None:
         ("min(ts)", "min", "timestamp_ms?"),
         ("max(s)", "max", "string?"),
         ("SUM(d * 2)", "sum", "decimal(38,2)?"),
+        ("mean(d)", "avg", "decimal(38,6)?"),
+        ("count_if(i > 1)", "count", "int64"),
+        ("bool_and(b)", "bool_and", "bool?"),
+        ("bool_or(i > 1)", "bool_or", "bool?"),
+        ("variance(n)", "var_samp", "float64?"),
+        ("var_samp(d)", "var_samp", "float64?"),
+        ("var_pop(f)", "var_pop", "float64?"),
+        ("stddev(n)", "stddev_samp", "float64?"),
+        ("stddev_samp(n)", "stddev_samp", "float64?"),
+        ("stddev_pop(n)", "stddev_pop", "float64?"),
+        ("first(s)", "first", "string?"),
+        ("last(l)", "last", "list<string>?"),
+        ("first(j)", "first", "json?"),
+        ("arg_min(d, ts)", "arg_min", "decimal(12,2)?"),
+        ("min_by(d, ts)", "arg_min", "decimal(12,2)?"),
+        ("arg_max(s, ts) filter (where b)", "arg_max", "string?"),
+        ("approx_count_distinct(f)", "approx_count_distinct", "int64"),
+        ("approx_quantile(d, 0.95)", "approx_quantile", "float64?"),
+        ("approx_quantile(i, 1)", "approx_quantile", "float64?"),
+        ("top_k(s, 3)", "top_k", "list<string>"),
+        ("Top_K(d, 1000)", "top_k", "list<decimal(12,2)>"),
+        ("sum(i) filter (where b)", "sum", "int64?"),
     ],
 )
 def test_aggregate_has_its_type(text: str, function: str, kind: str) -> None:
-    parsed = parse_aggregate(text, FIELDS)
+    parsed = parse_aggregate(text, FIELDS, "ts")
     assert (parsed.function, str(parsed.type)) == (function, kind)
 
 
@@ -153,15 +176,64 @@ def test_row_expression_that_cannot_be_computed_is_refused(text: str, reason: st
         ("avg(deep)", "at most 34 digits"),
         ("max(i, 2)", "option"),
         ("sum(sum(i))", "an aggregate is not allowed"),
-        ("count(*) filter (where i > 1)", "expected one aggregate"),
         ("count(x)", "no field `x`"),
         ("sum(1)", "expected a field to aggregate"),
         ("count(distinct 'x')", "expected a field to aggregate"),
+        ("count(*) filter (where i)", "expected a condition that is true or false"),
+        ("count(*) filter (where ii > 1)", "no field `ii`"),
+        ("count(*) filter (where sum(i) > 1)", "an aggregate is not allowed"),
+        ("sum(i) filter (where b) over ()", "expected one aggregate"),
+        ("i filter (where b)", "expected one aggregate|SQL expression"),
+        ("count_if(i)", "expected a condition that is true or false"),
+        ("count_if(i > 1, b)", "expected|SQL expression"),
+        ("count_if(distinct b)", "refused|expected"),
+        ("bool_and(i)", "expected true or false, got `int32`"),
+        ("var_samp(s)", "expected a number, got `string`"),
+        ("var_samp(deep)", "a decimal of at most 18 digits"),
+        ("stddev(distinct i)", "expected `distinct` in count only"),
+        ("first(i order by ts)", "refused|not allowed|plain"),
+        ("first(i) ignore nulls", "expected one aggregate"),
+        ("last(i, 2)", "expected|SQL expression"),
+        ("arg_min(i, n)", "that of the event time, `ts`, got `n`"),
+        ("arg_min(i, ts, 2)", "option"),
+        ("arg_max(i)", "expected|SQL expression"),
+        ("approx_count_distinct(j)", "a value that can be compared"),
+        ("approx_count_distinct(i, 0.1)", "option|expected one argument"),
+        ("approx_quantile(i)", "a written quantile|SQL expression"),
+        ("approx_quantile(i, 1.5)", "a quantile of 0 to 1"),
+        ("approx_quantile(i, -0.5)", "a written quantile"),
+        ("approx_quantile(i, n)", "a written quantile"),
+        ("approx_quantile(i, '0.5')", "a written quantile"),
+        ("approx_quantile(i, [0.5, 0.9])", "a written quantile"),
+        ("approx_quantile(i, 1e-3)", "a quantile of 0 to 1"),
+        ("approx_quantile(s, 0.5)", "expected a number"),
+        ("median(i)", "write `approx_quantile"),
+        ("quantile_cont(i, 0.5)", "write `approx_quantile"),
+        ("mode(s)", "write `top_k"),
+        ("any_value(s)", "expected one aggregate|write `first"),
+        ("approx_top_k(s, 3)", "write `top_k"),
+        ("top_k(s)", "expected 2 arguments of top_k, got 1"),
+        ("top_k(s, 0)", "a written whole number of 1 to 1,000"),
+        ("top_k(s, 1001)", "a written whole number of 1 to 1,000"),
+        ("top_k(s, i)", "a written whole number"),
+        ("top_k(f, 2)", "counted exactly"),
+        ("mean(d, d)", "expected 1 argument of mean, got 2"),
+        ("string_agg(s, ',')", "expected one aggregate"),
     ],
 )
 def test_aggregate_that_cannot_be_computed_is_refused(text: str, reason: str) -> None:
     with pytest.raises(PipelineSpecError, match=reason):
-        parse_aggregate(text, FIELDS)
+        parse_aggregate(text, FIELDS, "ts")
+
+
+def test_order_by_event_time_needs_an_event_time() -> None:
+    with pytest.raises(PipelineSpecError, match="a field of the event time, got `ts`"):
+        parse_aggregate("arg_min(i, ts)", FIELDS)
+
+
+def test_columns_of_the_filter_are_read_as_well() -> None:
+    assert parse_aggregate("sum(i) filter (where n > i)", FIELDS).columns == ("i", "n")
+    assert parse_aggregate("count_if(n > 1 or b)", FIELDS).columns == ("n", "b")
 
 
 def test_condition_must_be_true_or_false() -> None:

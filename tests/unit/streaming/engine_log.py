@@ -1,8 +1,10 @@
 """A log of events in memory, the engine run over it step by step, and a brute-force answer."""
 
-from collections import defaultdict
+import statistics
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
 
 import polars as pl
 
@@ -70,13 +72,19 @@ def make_spec(
             "low": "min(amount)",
             "high": "max(amount)",
             "customers": "count(distinct customer)",
+            "few": "count(*) filter (where customer < 2)",
+            "spread": "var_pop(amount)",
+            "opened_by": "first(customer)",
+            "closed_by": "last(customer)",
+            "top": "top_k(customer, 2)",
+            "about": "approx_count_distinct(customer)",
         },
         sinks=[SinkSpec(kind="clickhouse", table="t")],
         trigger=Trigger(interval_ms=0, max_records=max_records),
     )  # fmt: skip
 
 
-def to_frame(events: list[Event]) -> pl.DataFrame:
+def to_frame(events: list[Event], first_offset: int = 0) -> pl.DataFrame:
     """Give events as the decoder would."""
     return pl.DataFrame(
         {
@@ -84,10 +92,11 @@ def to_frame(events: list[Event]) -> pl.DataFrame:
             "category": [e.category for e in events],
             "amount": [Decimal(e.cents) / 100 for e in events],
             "customer": [e.customer for e in events],
+            "_offset": range(first_offset, first_offset + len(events)),
         },
         schema={
             "at": pl.Int64, "category": pl.String, "amount": pl.Decimal(12, 2),
-            "customer": pl.Int64,
+            "customer": pl.Int64, "_offset": pl.Int64,
         },
     ).with_columns(pl.col("at").cast(pl.Datetime("ms", "UTC")))  # fmt: skip
 
@@ -115,8 +124,8 @@ def brute_force(
     """Compute every window's row in plain Python."""
     window = window or Window(kind="tumbling", size_ms=SIZE_MS)
     groups: dict[tuple[int, str], list[Event]] = defaultdict(list)
-    for events in log.values():
-        for event in events:
+    for _, partition in sorted(log.items()):
+        for event in partition:
             key = r"\N" if event.category is None else event.category
             for start_ms in windows_of(event.event_ms, window):
                 groups[start_ms, key].append(event)
@@ -127,8 +136,24 @@ def brute_force(
         rows[name] = (
             len(events), total, mean_of(cents), min(cents) / 100, max(cents) / 100,
             len({e.customer for e in events}),
+            *extended(events),
         )  # fmt: skip
     return rows
+
+
+def extended(events: list[Event]) -> tuple[object, ...]:
+    """Compute the other aggregates of a group whose events are in order of partition and offset."""
+    counted = Counter(e.customer for e in events)
+    ranked = sorted(counted, key=lambda customer: (-counted[customer], customer))
+    in_time = sorted(events, key=lambda e: e.event_ms)
+    return (
+        sum(e.customer < 2 for e in events),
+        float(statistics.pvariance(Fraction(e.cents, 100) for e in events)),
+        in_time[0].customer,
+        in_time[-1].customer,
+        ranked[:2],
+        len(counted),
+    )
 
 
 @dataclass
@@ -195,7 +220,10 @@ class Engine:
         task = self.flying.pop(index % len(self.flying))
         span = task.span
         events = self.log[span.partition][span.start : span.stop]
-        partial = aggregate_events(self.plan_of_stream, to_frame(events), task.watermark_ms)
+        partial = aggregate_events(
+            self.plan_of_stream, to_frame(events, span.start), task.watermark_ms,
+            span.partition,
+        )  # fmt: skip
         segment = None
         if not partial.frame.is_empty():
             content = to_bytes(partial.frame)
@@ -293,9 +321,7 @@ class Engine:
             name = (start_ms, row[KEY])
             assert name not in seen, "a flush holds each identity once"
             seen.add(name)
-            values = (
-                row["n"], row["total"], row["mean"], row["low"], row["high"], row["customers"],
-            )  # fmt: skip
+            values = tuple(row[name] for name in self.spec.aggregate)
             if name not in view or view[name][0] <= version:
                 view[name] = (version, values)
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from common.errors import ContractViolationError
 from contracts.field_type_parse import parse_field_type
-from pipelines.expression import parse_aggregate
+from pipelines.expression_aggregate import parse_aggregate
 from streaming.aggregate import Aggregate
+from streaming.aggregate_family import aggregate_of as family_of
 from streaming.field_dtype import polars_type
 from streaming.frame import from_bytes, to_bytes
 
@@ -20,7 +21,7 @@ Groups = list[list[int]]
 
 
 def aggregate_of(text: str, kind: str) -> Aggregate:
-    return Aggregate("x", parse_aggregate(text, {"v": parse_field_type(kind)}), "a0")
+    return family_of("x", parse_aggregate(text, {"v": parse_field_type(kind)}), "a0")
 
 
 def run(aggregate: Aggregate, kind: str, parts: list[list[object]]) -> object:
