@@ -67,9 +67,28 @@ def _compile(node: Operation, taken: pl.Expr | None) -> pl.Expr:
 def _guarded(node: Operation, taken: pl.Expr | None) -> pl.Expr:
     """Compile `and`, `or`: the right side is computed where the left does not decide."""
     left = _compile(node.arguments[0], taken)
+    if not node.arguments[0].columns:
+        # A guard without columns has one row, and so would all that it guards.
+        if _constant(node.arguments[0]) is (node.name == "or"):
+            return _per_row(node, decides=node.name == "or")
+        right = _compile(node.arguments[1], taken)
+        return left & right if node.name == "and" else left | right
     open_rows = left.fill_null(value=True) if node.name == "and" else ~left.fill_null(value=False)
     right = _compile(node.arguments[1], _both(taken, open_rows))
     return left & right if node.name == "and" else left | right
+
+
+def _per_row(node: Operation, *, decides: bool) -> pl.Expr:
+    """Give a truth value that is the same in every row, one for each row."""
+    if not node.columns:
+        return pl.lit(decides)
+    known = pl.col(node.columns[0]).is_null()
+    return known | pl.lit(value=True) if decides else known & pl.lit(value=False)
+
+
+def _constant(node: Operation) -> object:
+    """Compute a node that reads no column."""
+    return pl.select(_compile(node, None)).item()
 
 
 def _literal(node: Operation, taken: pl.Expr | None) -> pl.Expr:
@@ -92,8 +111,20 @@ def _both(taken: pl.Expr | None, condition: pl.Expr) -> pl.Expr:
     return condition if taken is None else taken & condition
 
 
-def _case(node: Operation, taken: pl.Expr | None) -> pl.Expr:
+def _open_branches(node: Operation) -> tuple[list[Operation], Operation]:
+    """Leave out the branches that a condition without columns closes or makes the last."""
     *pairs, default = node.arguments
+    left: list[Operation] = []
+    for test, value in zip(pairs[::2], pairs[1::2], strict=True):
+        if test.columns:
+            left += [test, value]
+        elif _constant(test) is True:
+            return left, value
+    return left, default
+
+
+def _case(node: Operation, taken: pl.Expr | None) -> pl.Expr:
+    pairs, default = _open_branches(node)
     none_before: pl.Expr | None = taken
     branches: list[tuple[pl.Expr, pl.Expr]] = []
     for test, value in zip(pairs[::2], pairs[1::2], strict=True):

@@ -65,6 +65,10 @@ i + 3000000000
 i + null
 2 = coalesce(2, i)
 coalesce(n, 7, i)
+(2 = 2) or (2 = coalesce(e, i))
+(1 = 2) and (2 = coalesce(e, i))
+case when 1 = 1 then i + 1 else n end
+case when 1 = 2 then i else i + 1 end
 i = null
 i < 1.5
 n = f
