@@ -41,6 +41,9 @@ BLOCK_BYTES = 8 * 1024 * 1024
 HELD_BYTES = 32 * 1024 * 1024
 """Decoded blocks are aggregated together until their buffers come to this; it bounds the memory."""
 
+ANSWER_BYTES = 128 * 1024
+"""Bytes that travel inline in one answer, whatever the number of its ranges."""
+
 SIDE_INLINE_BYTES = 4 * 1024
 """Records of a side output travel inline up to this size; a range has two side outputs."""
 
@@ -59,14 +62,18 @@ class StreamActivities:
     async def aggregate_ranges(self, task: AggregateInput) -> AggregateResult:
         """Turn each range into mergeable partials; a pure function of the log and the input."""
         plan = compile_stream(task.spec)
-        results = [await self._aggregate(plan, task.topic_id, item) for item in task.tasks]
+        share = ANSWER_BYTES // len(task.tasks)
+        results = [await self._aggregate(plan, task.topic_id, item, share) for item in task.tasks]
         topic = await self._log.describe(task.spec.topic)
         _check_topic(task.spec.topic, task.topic_id, topic.topic_id)
         results[-1] = results[-1].model_copy(update={"ends": topic.end})
         return AggregateResult(results=results)
 
-    async def _aggregate(self, plan: StreamPlan, topic_id: str, task: RangeTask) -> RangeResult:
+    async def _aggregate(
+        self, plan: StreamPlan, topic_id: str, task: RangeTask, share_bytes: int
+    ) -> RangeResult:
         work = _RangeWork(plan, task)
+        side_bytes = min(SIDE_INLINE_BYTES, share_bytes // 4)
         blocks = self._log.read(task.span, topic_id, BLOCK_BYTES)
         async for block in _timed(blocks, work):
             await asyncio.to_thread(work.add, block)
@@ -77,7 +84,8 @@ class StreamActivities:
         )
         segment = None
         if frame is not None and not frame.is_empty():
-            blob = await freeze(self._store, prefix, frame, INLINE_LIMIT_BYTES)
+            inline_bytes = min(INLINE_LIMIT_BYTES, share_bytes)
+            blob = await freeze(self._store, prefix, frame, inline_bytes)
             first, last, fresh = pane_span(frame)
             segment = Segment(
                 blob=blob, first_pane_ms=first or 0, last_pane_ms=last or 0, first_fresh_ms=fresh
@@ -85,9 +93,9 @@ class StreamActivities:
         dead = None
         if work.dead:
             letters = pl.concat(work.dead)
-            dead = await freeze(self._store, f"{prefix}-dead", letters, SIDE_INLINE_BYTES)
+            dead = await freeze(self._store, f"{prefix}-dead", letters, side_bytes)
         late = [
-            await freeze(self._store, f"{prefix}-late", piece, SIDE_INLINE_BYTES)
+            await freeze(self._store, f"{prefix}-late", piece, side_bytes)
             for piece in work.late_pieces()
         ]
         return RangeResult(
