@@ -66,6 +66,7 @@ def show_windows(
         copies = slots[rows].with_columns(pl.Series(_PLACE, place))
         merges = [expression for aggregate in merged for expression in aggregate.merge()]
         values = copies.group_by(_PLACE).agg(*merges)
+        values = values.with_columns(s for aggregate in merged for s in aggregate.settle(values))
         frame = frame.join(values, on=_PLACE, maintain_order="left")
     windows = plan.windowing
     start = pl.col(_WINDOW) * windows.slide_ms + windows.offset_ms
