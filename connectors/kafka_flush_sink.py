@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import zlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -85,6 +86,28 @@ class _Mark:
         )
 
 
+_PAUSES_S = (0.005,) * 20 + (0.05,) * 100
+
+
+async def _record_count(log: KafkaLog, topic: str) -> int:
+    """Count the offsets that a reader of committed records gets to."""
+    try:
+        return sum((await log.describe(topic)).end.values())
+    except TopicMissingError:
+        return 0
+
+
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for what the broker finishes after it has answered: the ends of a transaction.
+
+    A reader would see it a little later anyway, so the wait ends after some seconds.
+    """
+    for pause_s in _PAUSES_S:
+        if await condition():
+            return
+        await asyncio.sleep(pause_s)
+
+
 class KafkaFlushSink:
     """A `FlushSink` over a topic that belongs to one stream.
 
@@ -126,6 +149,11 @@ class KafkaFlushSink:
                 return now not in (None, position)
 
             await sink.write_unless(_writer(table.name), table.name, position, [], is_newer)
+
+            async def is_known() -> bool:
+                return await self._committed(sink, table.name) is not None
+
+            await _until(is_known)
         return Preflight(highest_epoch=mark.epoch)
 
     async def write(self, table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> None:
@@ -152,8 +180,22 @@ class KafkaFlushSink:
         async with self._lock(table.name):
             # Versions only grow, so what is done already needs nobody fenced.
             found = await self._committed(sink, table.name)
-            if not await is_done(found):
-                await sink.write_unless(writer, table.name, mark.position(), records, is_done)
+            if found is not None and await is_done(found):
+                return
+            wrote = False
+            before = await _record_count(log, table.name)
+
+            async def is_done_now(now: Position | None) -> bool:
+                nonlocal wrote
+                wrote = not await is_done(now)
+                return not wrote
+
+            async def is_visible() -> bool:
+                return await _record_count(log, table.name) >= before + len(records)
+
+            await sink.write_unless(writer, table.name, mark.position(), records, is_done_now)
+            if wrote:
+                await _until(is_visible)
 
     async def final_rows(self, table: str, limit: int | None = None) -> pa.Table:
         """Read the topic from its start and keep the last version of each row.
