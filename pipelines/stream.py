@@ -7,6 +7,9 @@ from common.payloads import Model
 
 EPOCH_BITS = 40
 
+_LATER: frozenset[str] = frozenset()
+"""Options of a stream that came after states had been saved."""
+
 SinkKindName = Literal["clickhouse", "timescaledb", "postgres", "kafka", "lake"]
 TARGET_OPTION: dict[str, str] = {"kafka": "topic", "lake": "path"}
 """The word by which a file names the target of a sink; `table` where none is given here."""
@@ -113,8 +116,13 @@ class StreamSpec(Model):
     trigger: Trigger = Trigger()
 
     def result_hash(self) -> str:
-        """Hash what changes results: all but trigger, description, owner, sinks' housekeeping."""
+        """Hash what changes results: all but trigger, description, owner, sinks' housekeeping.
+
+        An option that came later and is not used leaves the hash as it was before.
+        """
         housekeeping = {"__all__": {"retention_ms", "compress_after_ms"}}
+        fields = type(self).model_fields
+        unused = {name for name in _LATER if getattr(self, name) == fields[name].default}
         content = self.model_dump_json(
             exclude={
                 "kind": True,
@@ -122,6 +130,7 @@ class StreamSpec(Model):
                 "owner": True,
                 "trigger": True,
                 "sinks": housekeeping,
+                **dict.fromkeys(unused, True),
             }
         )
         return hashlib.sha256(content.encode()).hexdigest()[:16]

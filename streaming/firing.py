@@ -19,6 +19,9 @@ def next_due_ms(state: StreamState, windows: Windowing) -> int | None:
     for index, segment in enumerate(state.segments):
         if segment.first_fresh_ms is None:
             continue
+        if segment.due_ms is not None:
+            due.append(segment.due_ms)
+            continue
         end_ms = windows.first_window_end(segment.first_fresh_ms)
         if index < kept and state.fired_ms is not None:
             end_ms = max(end_ms, windows.ended_before(state.fired_ms) + windows.slide_ms)

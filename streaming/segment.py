@@ -25,9 +25,13 @@ class Segment(Model):
         last_pane_ms: Start of the latest pane in it.
         first_fresh_ms: Start of the earliest pane with data not yet emitted; None when all of it
             was emitted.
+        due_ms: The watermark at which the first of its windows is due, where that does not follow
+            from `first_fresh_ms` by arithmetic (sessions, windows of a time zone's days); None
+            elsewhere.
     """
 
     blob: Blob
     first_pane_ms: int
     last_pane_ms: int
     first_fresh_ms: int | None = None
+    due_ms: int | None = None

@@ -12,8 +12,6 @@ from temporalio.exceptions import ApplicationError
 from activities import stream_io
 from common.errors import FatalError
 from common.names import STREAM_COMPUTE_QUEUE
-from common.payloads import Ref
-from pipelines.stream import SinkSpec
 from streaming import progress, watermark
 from streaming.merge_step import combine_inline
 from streaming.plan import compile_stream
@@ -22,16 +20,17 @@ from streaming.report import stream_status
 from streaming.state import Mode, RangeTask, StreamState, decode_state
 from streaming.status import Outcome, StreamResult, StreamStatus
 from workflows import policies
+from workflows.garbage import GarbageRelease
 from workflows.insistence import Insistence
 from workflows.search_attribute import StateAttribute
 from workflows.side_output import pump, side_outputs
+from workflows.sink_pump import write_flushes
 from workflows.stream_input import STREAM_WORKFLOW, StreamInput
+from workflows.watch import watch_log
 
 P = ParamSpec("P")
 
 HISTORY_BYTES = 8_000_000
-POLL_MS = 10_000
-GARBAGE_BATCH = 64
 ROLL_GRACE = timedelta(seconds=10)
 
 _ENDING = ("draining", "stopping")
@@ -54,7 +53,7 @@ class StreamWorkflow:
         self._results: dict[tuple[int, int], progress.RangeResult] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._combining = False
-        self._releasing = False
+        self._garbage = GarbageRelease()
         self._insist = Insistence(self._pause)
         self._attribute = StateAttribute(task.spec.name, task.spec.kind)
         self._changed = True
@@ -139,9 +138,9 @@ class StreamWorkflow:
         for task in state.planned:
             self._spawn(self._aggregate, [task])
         for sink in self._task.spec.sinks:
-            self._spawn(self._pump_sink, sink)
+            self._spawn(write_flushes, sink, self._task.spec, state, self._insist, self._notice)
         for name in side_outputs(self._task.spec):
-            self._spawn(pump, name, self._task.spec, state, self._insist, self._delivered)
+            self._spawn(pump, name, self._task.spec, state, self._insist, self._notice)
         self._spawn(self._watch)
 
     async def _loop(self, state: StreamState) -> None:
@@ -165,7 +164,8 @@ class StreamWorkflow:
                 wake_ms = plan.wake_ms
                 for batch in plan.batches:
                     self._spawn(self._aggregate, batch)
-            self._collect_garbage(state)
+            if self._garbage.due(state):
+                self._spawn(self._garbage.release, state, self._insist)
             if self._history_is_long():
                 await self._continue_as_new(state)
             await self._until_changed(wake_ms)
@@ -262,47 +262,17 @@ class StreamWorkflow:
             except FatalError as error:
                 await self._insist.pause_for("combine", str(error))
 
-    async def _pump_sink(self, sink: SinkSpec) -> None:
-        state = self._opened()
-        cursor = next(c for c in state.sinks if c.name == sink.name)
-        while not self._insist.given_up:
-            await workflow.wait_condition(
-                lambda: any(f.flush_seq > cursor.done for f in state.flushes)
-            )
-            flush = next(f for f in state.flushes if f.flush_seq > cursor.done)
-            work = stream_io.WriteFlushInput(
-                spec=self._task.spec, epoch=state.epoch, sink=sink, flush=flush
-            )
-            await self._insist.run(
-                sink.name, "sink.write_flush", work, stream_io.Done, policies.SINK_WRITE
-            )
-            progress.take_flushed(state, sink.name, flush.flush_seq)
-            self._changed = True
-
-    def _delivered(self) -> None:
+    def _notice(self) -> None:
+        """Let the loop look at the state again."""
         self._changed = True
 
     async def _watch(self) -> None:
-        """Wait for news of the log whenever all that is known of it is planned."""
-        state = self._opened()
-        while not self._insist.given_up:
-            await workflow.wait_condition(
-                lambda: not self._rolling and caught_up(state, self._limits)
-            )
-            asked_ms = self._now()
-            work = stream_io.WaitInput(
-                topic=state.topic,
-                topic_id=state.topic_id,
-                cursors={n: p.planned for n, p in state.partitions.items()},
-                timeout_ms=watermark.idle_check_ms(
-                    state, self._task.spec.event_time, asked_ms, POLL_MS
-                ),
-            )
-            result = await self._insist.run(
-                "waiting for records", "stream.wait_for_data", work, stream_io.WaitResult,
-                policies.LONG_POLL,
-            )  # fmt: skip
-            self._observe(result.ends, asked_ms)
+        state, event_time = self._opened(), self._task.spec.event_time
+
+        def wanted() -> bool:
+            return not self._rolling and caught_up(state, self._limits)
+
+        await watch_log(state, event_time, self._insist, wanted, self._observe)
 
     def _observe(self, ends: dict[int, int], asked_ms: int) -> None:
         state, event_time = self._opened(), self._task.spec.event_time
@@ -310,20 +280,6 @@ class StreamWorkflow:
         watermark.observe_ends(state, event_time, ends, asked_ms, self._now())
         watermark.advance(state, event_time)
         self._changed = True
-
-    def _collect_garbage(self, state: StreamState) -> None:
-        if len(state.garbage) >= GARBAGE_BATCH and not self._releasing:
-            self._releasing = True
-            self._spawn(self._release, list(state.garbage))
-
-    async def _release(self, refs: list[Ref]) -> None:
-        state = self._opened()
-        work = stream_io.ReleaseInput(refs=refs)
-        await self._insist.run(
-            "release", "stream.release", work, stream_io.Done, policies.BOOKKEEPING
-        )
-        del state.garbage[: len(refs)]
-        self._releasing = False
 
     # --- ends --------------------------------------------------------------------------------
 

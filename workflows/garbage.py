@@ -1,0 +1,30 @@
+"""Objects that a stream no longer needs, released in batches."""
+
+from activities import stream_io
+from streaming.state import StreamState
+from workflows import policies
+from workflows.insistence import Insistence
+
+BATCH = 64
+
+
+class GarbageRelease:
+    """One release at a time."""
+
+    def __init__(self) -> None:
+        self._running = False
+
+    def due(self, state: StreamState) -> bool:
+        """Tell whether enough has gathered; the caller then starts `release`."""
+        if self._running or len(state.garbage) < BATCH:
+            return False
+        self._running = True
+        return True
+
+    async def release(self, state: StreamState, insist: Insistence) -> None:
+        """Delete what has gathered so far and take it out of the state."""
+        refs = list(state.garbage)
+        work = stream_io.ReleaseInput(refs=refs)
+        await insist.run("release", "stream.release", work, stream_io.Done, policies.BOOKKEEPING)
+        del state.garbage[: len(refs)]
+        self._running = False

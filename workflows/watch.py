@@ -1,0 +1,47 @@
+"""News of the log while a stream has read all that it knows of."""
+
+from collections.abc import Callable
+
+from temporalio import workflow
+
+from activities import stream_io
+from pipelines.stream import EventTime
+from streaming import watermark
+from streaming.state import StreamState
+from workflows import policies
+from workflows.insistence import Insistence
+
+POLL_MS = 10_000
+
+
+async def watch_log(
+    state: StreamState,
+    event_time: EventTime,
+    insist: Insistence,
+    wanted: Callable[[], bool],
+    on_ends: Callable[[dict[int, int], int], None],
+) -> None:
+    """Wait for news whenever it is wanted, with one long poll after the other.
+
+    Args:
+        state: The stream's state.
+        event_time: Gives the idle timeout, which a poll's end can confirm.
+        insist: Runs a poll until it succeeds.
+        wanted: Whether all that is known of the log is planned and more may be read.
+        on_ends: Called with the ends of all partitions and the workflow time, in milliseconds, at
+            which they were asked for.
+    """
+    while not insist.given_up:
+        await workflow.wait_condition(wanted)
+        asked_ms = workflow.time_ns() // 1_000_000
+        work = stream_io.WaitInput(
+            topic=state.topic,
+            topic_id=state.topic_id,
+            cursors={n: p.planned for n, p in state.partitions.items()},
+            timeout_ms=watermark.idle_check_ms(state, event_time, asked_ms, POLL_MS),
+        )
+        result = await insist.run(
+            "waiting for records", "stream.wait_for_data", work, stream_io.WaitResult,
+            policies.LONG_POLL,
+        )  # fmt: skip
+        on_ends(result.ends, asked_ms)
