@@ -14,6 +14,7 @@ import polars as pl
 from streaming.field_dtype import polars_type
 from streaming.partial import FRESH, SINCE
 from streaming.plan import StreamPlan
+from streaming.run_merge import merge_runs
 from streaming.window import PANE
 
 _ROW, _GROUP, _WINDOW, _PLACE = "_row", "_group", "_window", "_place"
@@ -56,18 +57,11 @@ def show_windows(
     lows, highs = _spans(due, places)
     counted = [a for a in plan.aggregates if a.call.function == "count_distinct"]
     merged = [a for a in plan.aggregates if a.call.function != "count_distinct"]
-    sizes = highs - lows
-    rows = np.repeat(np.arange(len(sizes)), sizes)
-    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
-    place = np.arange(len(rows)) - starts + np.repeat(lows, sizes)
-    slots = panes.drop(PANE, *plan.key_names, FRESH, SINCE, *(a.slot for a in counted))
     frame = due.with_row_index(_PLACE).with_columns(pl.col(_PLACE).cast(pl.Int64))
     if merged:
-        copies = slots[rows].with_columns(pl.Series(_PLACE, place))
-        merges = [expression for aggregate in merged for expression in aggregate.merge()]
-        values = copies.group_by(_PLACE).agg(*merges)
-        values = values.with_columns(s for aggregate in merged for s in aggregate.settle(values))
-        frame = frame.join(values, on=_PLACE, maintain_order="left")
+        slots = panes.drop(PANE, *plan.key_names, FRESH, SINCE, *(a.slot for a in counted))
+        values = merge_runs(merged, slots, *_runs(plan, panes, places, due))
+        frame = frame.with_columns(values.get_columns())
     windows = plan.windowing
     start = pl.col(_WINDOW) * windows.slide_ms + windows.offset_ms
     frame = frame.with_columns(start.alias(PANE)).drop(_PLACE, _GROUP, _WINDOW)
@@ -121,15 +115,45 @@ def _due(
 
 
 def _pairs(places: pl.DataFrame, first: pl.Expr, last: pl.Expr) -> pl.DataFrame:
+    """List the (key, window) pairs that lie in some span, each once.
+
+    Of each span, in order of their beginnings, only what none before has reached.
+    """
     spans = places.select(_GROUP, first.alias(_FIRST), last.alias(_LAST)).filter(
         pl.col(_FIRST) <= pl.col(_LAST)
     )
+    reached = pl.col(_LAST).cum_max().shift(1).over(_GROUP)
     return (
-        spans.unique()
+        spans.sort(_GROUP, _FIRST)
+        .with_columns(pl.max_horizontal(_FIRST, reached + 1))
+        .filter(pl.col(_FIRST) <= pl.col(_LAST))
         .select(_GROUP, pl.int_ranges(_FIRST, pl.col(_LAST) + 1, dtype=pl.Int64).alias(_WINDOW))
         .explode(_WINDOW)
-        .unique()
     )
+
+
+def _runs(
+    plan: StreamPlan, panes: pl.DataFrame, places: pl.DataFrame, due: pl.DataFrame
+) -> tuple[Integers, Integers, Integers]:
+    """Order panes by key and time, so that those of a window stand next to each other.
+
+    Returns:
+        The order, as row numbers of `panes`, and for each window in `due` where its panes begin
+        and end in it.
+    """
+    windows = plan.windowing
+    number = (pl.col(PANE) - windows.offset_ms) // windows.pane_ms
+    numbers = panes.select(number).to_series().to_numpy()
+    groups = places[_GROUP].to_numpy()
+    order = np.lexsort((numbers, groups))
+    least = int(numbers.min(initial=0)) - windows.size_ms // windows.pane_ms
+    width = int(numbers.max(initial=0)) + windows.size_ms // windows.pane_ms - least + 1
+    stands = groups[order] * width + (numbers[order] - least)
+    first = due[_WINDOW].to_numpy() * (windows.slide_ms // windows.pane_ms) - least
+    base = due[_GROUP].to_numpy() * width
+    begins = np.searchsorted(stands, base + first)
+    ends = np.searchsorted(stands, base + first + windows.size_ms // windows.pane_ms)
+    return order.astype(np.int64), begins.astype(np.int64), ends.astype(np.int64)
 
 
 def _spans(due: pl.DataFrame, places: pl.DataFrame) -> tuple[Integers, Integers]:
