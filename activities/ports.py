@@ -121,6 +121,25 @@ class FlushChunk:
 
 
 @dataclass(frozen=True)
+class RetiredRows:
+    """Rows that an epoch takes back, because it computed their windows anew and did not find them.
+
+    They are those whose last version before the chunk's is of an epoch from `since_epoch` on and
+    before the chunk's, whose window starts at or after `floor_ms` and ends after `after_ms` and at
+    or before `until_ms`; milliseconds since the epoch.
+    """
+
+    since_epoch: int
+    floor_ms: int
+    after_ms: int
+    until_ms: int
+
+    def versions(self, epoch: int) -> tuple[int, int]:
+        """Give the first version that is meant, and the first one of the chunk's epoch."""
+        return self.since_epoch << 40, epoch << 40
+
+
+@dataclass(frozen=True)
 class Preflight:
     """What a sink found and did before the first write.
 
@@ -151,6 +170,14 @@ class FlushSink(Protocol):
 
         `rows` has the columns of the table plus `_key`, `_version` and `_deleted`. Timestamps are
         `timestamp[ms, UTC]`, decimals decimal128, `_version` int64, `_deleted` bool.
+        """
+        ...
+
+    async def retire(self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows) -> None:
+        """Write a tombstone, in the version of the chunk, over each of the rows that is left.
+
+        Nothing is physically deleted, so a late writer of an older epoch changes nothing. Doing it
+        twice is doing it once.
         """
         ...
 

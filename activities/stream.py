@@ -115,8 +115,9 @@ class StreamActivities:
         """Merge segments that are too big for the workflow; see `streaming.combine`."""
         plan = compile_stream(task.spec)
         frames = [await thaw(self._store, segment.blob) for segment in task.task.segments]
+        what = task.task
         combined = await asyncio.to_thread(
-            combine, plan, frames, task.task.fire_ms, task.task.keep_ms, task.task.fired_ms
+            combine, plan, frames, what.fire_ms, what.keep_ms, what.fired_ms, what.floor_ms
         )
         prefix = f"{epoch_prefix(task.spec.name, task.epoch)}/combine-{task.task.name_seq}"
         kept = await freeze(self._store, f"{prefix}-kept", combined.kept, INLINE_LIMIT_BYTES)
@@ -175,7 +176,11 @@ class _RangeWork:
         started = time.perf_counter()
         rows = pl.concat([decoded.rows for _, decoded in self._held])
         partial = aggregate_events(
-            self._plan, rows, self._task.watermark_ms, self._task.span.partition
+            self._plan,
+            rows,
+            self._task.watermark_ms,
+            self._task.span.partition,
+            self._task.floor_ms,
         )
         self.ledger = self.ledger.plus(partial.ledger)
         self._parts.append(partial)

@@ -4,12 +4,22 @@ from temporalio import activity
 
 from activities.heartbeat import with_heartbeats
 from activities.ports import RecordLog, TopicState
-from activities.stream_io import Done, OpenInput, OpenResult, ReleaseInput, SaveInput
+from activities.stream_io import (
+    ClaimInput,
+    ClaimResult,
+    Done,
+    OpenInput,
+    OpenResult,
+    ReleaseInput,
+    SaveInput,
+)
 from activities.stream_record import SavedState, StreamRecord
 from activities.stream_sink import SinkOpener, sink_table
 from common.errors import OffsetLostError, UsageError
 from common.payloads import ObjectStore
 from pipelines.stream import StreamSpec
+from streaming.plan import compile_stream
+from streaming.rewind import apply_rewind, plan_rewind
 from streaming.state import PartitionState, SinkCursor, StreamState, decode_state
 from streaming.status import StreamFrom, StreamUntil
 
@@ -33,24 +43,54 @@ class StreamBookActivities:
         topic = await self._log.describe(task.spec.topic)
         # Before anything is claimed: a wrong `until` must not cost the saved state.
         stops = await self._stops(task.spec.topic, task.until, topic) if task.until else None
-        notes: list[str] = []
-        epoch = 0
-        for sink in task.spec.sinks:
-            preflight = await self._open_sink(sink.kind).prepare(sink_table(task.spec, sink))
-            notes += [f"{sink.name}: {note}" for note in preflight.notes]
-            epoch = max(epoch, preflight.highest_epoch)
+        epoch, notes = await self._prepare(task.spec)
         saved = None if task.fresh else await record.latest()
-        highest = await record.highest_epoch()
-        if saved is not None and saved.epoch == highest:
+        if saved is not None and await record.is_last(saved.epoch):
             # First what may refuse it: a state that was taken in vain could not be gone on from.
             state = _resumed(saved, task.spec, topic)
+            windows = compile_stream(task.spec).windowing
+            rewind = None
+            if task.rewind is not None:
+                rewind = plan_rewind(state, task.spec, windows, task.rewind, topic.start)
             await record.take(saved, task.owner)
+            if rewind is not None:
+                claimed = await _claim(record, task.owner, state.epoch, epoch)
+                apply_rewind(state, windows, rewind, claimed, task.now_ms)
+        elif task.rewind is not None:
+            raise UsageError(
+                f"stream `{task.spec.name}`: expected a saved state to rewind, got none; start it "
+                "without `--rewind-to`"
+            )
         else:
             state = await self._begin(record, task, topic, epoch)
         _pin_end(state, stops, topic)
         state.started_ms = task.now_ms
         state.started_consumed = state.ledger.consumed
         return OpenResult(state=state.encode(), notes=notes)
+
+    @activity.defn(name="stream.claim_epoch")
+    @with_heartbeats
+    async def claim_epoch(self, task: ClaimInput) -> ClaimResult:
+        """Claim the epoch of a rewind of a running stream, and see where its topic begins.
+
+        The same owner in the same epoch gets the same one again.
+        """
+        topic = await self._log.describe(task.spec.topic)
+        _require_topic(task.spec.topic, task.topic_id, topic)
+        in_sinks, _ = await self._prepare(task.spec)
+        record = StreamRecord(self._store, task.spec.name)
+        epoch = await _claim(record, task.owner, task.epoch, in_sinks)
+        return ClaimResult(epoch=epoch, starts=topic.start)
+
+    async def _prepare(self, spec: StreamSpec) -> tuple[int, list[str]]:
+        """Prepare the sinks; gives the highest epoch they know of, and what they had to say."""
+        notes: list[str] = []
+        epoch = 0
+        for sink in spec.sinks:
+            preflight = await self._open_sink(sink.kind).prepare(sink_table(spec, sink))
+            notes += [f"{sink.name}: {note}" for note in preflight.notes]
+            epoch = max(epoch, preflight.highest_epoch)
+        return epoch, notes
 
     async def _begin(
         self, record: StreamRecord, task: OpenInput, topic: TopicState, in_sinks: int
@@ -123,14 +163,26 @@ def _resumed(saved: SavedState, spec: StreamSpec, topic: TopicState) -> StreamSt
             "with, got one that gives other results; start with `--fresh` to compute everything "
             "again, or undo the change"
         )
-    if state.topic_id != topic.topic_id:
-        raise OffsetLostError(
-            f"topic `{spec.topic}`: expected the topic with id {state.topic_id}, "
-            f"got {topic.topic_id}; it was deleted and made anew, start with `--fresh` to read the "
-            "new one"
-        )
+    _require_topic(spec.topic, state.topic_id, topic)
     state.mode, state.reason = "running", ""
     for number in topic.end.keys() - state.partitions.keys():
         start = topic.start[number]
         state.partitions[number] = PartitionState(cursor=start, planned=start, end=start)
     return state
+
+
+def _require_topic(name: str, topic_id: str, topic: TopicState) -> None:
+    if topic_id != topic.topic_id:
+        raise OffsetLostError(
+            f"topic `{name}`: expected the topic with id {topic_id}, "
+            f"got {topic.topic_id}; it was deleted and made anew, start with `--fresh` to read the "
+            "new one"
+        )
+
+
+async def _claim(record: StreamRecord, owner: str, epoch: int, in_sinks: int) -> int:
+    """Claim the epoch of a rewind that leaves `epoch`."""
+    claimant = f"{owner}/rewind-{epoch}"
+    return await record.claim_epoch(
+        claimant, max(in_sinks, epoch) + 1, fresh=True, rewound_from=epoch
+    )

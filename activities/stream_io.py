@@ -5,7 +5,7 @@ from pipelines.stream import SinkSpec, StreamSpec
 from streaming.progress import CombineTask, RangeResult
 from streaming.side_output import SideBatch
 from streaming.state import Flush, RangeTask
-from streaming.status import StreamFrom, StreamUntil
+from streaming.status import RewindTo, StreamFrom, StreamUntil
 
 
 class OpenInput(Model):
@@ -13,6 +13,7 @@ class OpenInput(Model):
 
     Attributes:
         owner: First run id of the workflow's chain.
+        rewind: Where the saved state is turned back to before the run goes on.
     """
 
     spec: StreamSpec
@@ -21,6 +22,7 @@ class OpenInput(Model):
     begin: StreamFrom
     until: StreamUntil | None
     now_ms: int
+    rewind: RewindTo | None = None
 
 
 class OpenResult(Model):
@@ -28,6 +30,27 @@ class OpenResult(Model):
 
     state: str
     notes: list[str] = []
+
+
+class ClaimInput(Model):
+    """An epoch that a running stream wants for a rewind.
+
+    Attributes:
+        owner: First run id of the workflow's chain.
+        epoch: The epoch that it is in.
+    """
+
+    spec: StreamSpec
+    topic_id: str
+    owner: str
+    epoch: int
+
+
+class ClaimResult(Model):
+    """The epoch that was claimed, and the first offset still in the log per partition."""
+
+    epoch: int
+    starts: dict[int, int]
 
 
 class AggregateInput(Model):

@@ -37,10 +37,13 @@ class StreamRecord:
         keys = await self._store.keys(self._epochs)
         return max((int(_stem(key)) for key in keys), default=0)
 
-    async def claim_epoch(self, owner: str, at_least: int, *, fresh: bool) -> int:
+    async def claim_epoch(
+        self, owner: str, at_least: int, *, fresh: bool, rewound_from: int | None = None
+    ) -> int:
         """Claim an epoch above all others and not below `at_least`.
 
-        The same owner gets the same one again.
+        The same owner gets the same one again. For a rewind, `rewound_from` is the epoch that it
+        leaves.
 
         Raises:
             StateNotSavedError: There was an epoch before, which left no state, and no fresh one was
@@ -53,9 +56,25 @@ class StreamRecord:
             if highest and not fresh:
                 raise self.not_saved()
             epoch = max(highest + 1, at_least)
-            content = json.dumps({"owner": owner}).encode()
+            claim: dict[str, str | int] = {"owner": owner}
+            if rewound_from is not None:
+                claim["rewound_from"] = rewound_from
+            content = json.dumps(claim).encode()
             if await self._store.create(f"{self._epochs}{epoch:06d}.json", content):
                 return epoch
+
+    async def is_last(self, epoch: int) -> bool:
+        """Tell whether no run began an epoch after this one.
+
+        What rewinds of this epoch claimed does not count: whoever used it took the saved state
+        before, or saved a newer one.
+        """
+        for key in await self._store.keys(self._epochs):
+            if int(_stem(key)) > epoch:
+                claim = json.loads(await self._store.read(key) or b"{}")
+                if claim.get("rewound_from") != epoch:
+                    return False
+        return True
 
     async def _owner(self, epoch: int) -> str:
         content = await self._store.read(f"{self._epochs}{epoch:06d}.json")

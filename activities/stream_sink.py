@@ -7,7 +7,7 @@ from temporalio import activity
 
 from activities.blob import thaw
 from activities.heartbeat import with_heartbeats
-from activities.ports import FlushChunk, FlushSink, RecordSink, SinkColumn, SinkTable
+from activities.ports import FlushChunk, FlushSink, RecordSink, RetiredRows, SinkColumn, SinkTable
 from activities.stream_io import Done, SideOutputInput, WriteFlushInput
 from common.names import dead_letter_topic, dead_letter_writer, late_event_writer
 from common.payloads import ObjectStore
@@ -15,6 +15,7 @@ from pipelines.stream import SinkSpec, StreamSpec
 from streaming.combine import TIMESTAMP, WINDOW_END, WINDOW_START
 from streaming.plan import compile_stream
 from streaming.side_record import SCHEMA
+from streaming.state import Retirement
 
 SinkOpener = Callable[[str], FlushSink]
 
@@ -30,7 +31,9 @@ class StreamSinkActivities:
     @activity.defn(name="sink.write_flush")
     @with_heartbeats
     async def write_flush(self, task: WriteFlushInput) -> Done:
-        """Write one frozen flush into one sink, chunk by chunk."""
+        """Write one frozen flush into one sink, chunk by chunk, or retire what it names."""
+        if task.flush.retire is not None:
+            return await self._retire(task, task.flush.retire)
         rows = await thaw(self._store, task.flush.rows)
         version = FlushChunk(task.spec.name, task.epoch, task.flush.flush_seq, 0, 1, "").version
         rows = rows.with_columns(pl.lit(version, pl.Int64).alias("_version"))
@@ -49,6 +52,15 @@ class StreamSinkActivities:
             )
             await sink.write(table, chunk, rows.slice(number * size, size).to_arrow())
         return Done(count=rows.height)
+
+    async def _retire(self, task: WriteFlushInput, what: Retirement) -> Done:
+        chunk = FlushChunk(
+            task.spec.name, task.epoch, task.flush.flush_seq, 0, 1, task.flush.sha256
+        )
+        rows = RetiredRows(what.since_epoch, what.floor_ms, what.after_ms, what.until_ms)
+        sink = self._open_sink(task.sink.kind)
+        await sink.retire(sink_table(task.spec, task.sink), chunk, rows)
+        return Done()
 
     @activity.defn(name="stream.deliver_dead_letters")
     @with_heartbeats

@@ -9,23 +9,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
-from activities.ports import FlushChunk, Preflight, SinkTable
+from activities.ports import FlushChunk, Preflight, RetiredRows, SinkTable
 from common.errors import ContractViolationError, SettingsError, SinkRefusedError
 from common.settings import ClickHouseSettings
 from connectors.clickhouse_error import translated
 from connectors.clickhouse_table import (
+    EARLIEST_MS,
+    LATEST_MS,
     FoundTable,
     create_table,
     create_view,
     literal,
     quoted,
     refusals,
+    retire_rows,
 )
 from connectors.sink_rows import check_declaration, conform, marker, order_columns
-
-_EARLIEST_MS = -2_208_988_800_000
-_LATEST_MS = 10_413_791_999_999
-"""1900-01-01 and the last millisecond of 2299, between which DateTime64(3) and Date32 are right."""
 
 _WRITE_SETTINGS = {
     "async_insert": 0,
@@ -101,6 +100,16 @@ class ClickHouseSink:
             if await self._is_replicated(client, table.name):
                 settings["insert_quorum"] = "auto"
             await client.insert_arrow(quoted(table.name), checked, settings=settings)
+
+    async def retire(self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows) -> None:
+        """Insert tombstones over what is left of older epochs; versions decide, as ever."""
+        client = await self._connected()
+        statement = retire_rows(table, chunk, rows)
+        with translated(f"retiring rows of `{table.name}`", self._address):
+            settings: dict[str, Any] = {"insert_deduplicate": 0}
+            if await self._is_replicated(client, table.name):
+                settings |= {"insert_quorum": "auto", "select_sequential_consistency": 1}
+            await client.command(statement, settings=settings)
 
     async def final_rows(self, table: str, limit: int | None = None) -> pa.Table:
         """Read `<table>_final`, newest window first, then by the rest; UUIDs come as text."""
@@ -229,7 +238,7 @@ def _check_times(table: SinkTable, rows: pa.Table) -> None:
         )
         span = pc.min_max(instants.cast(pa.int64()))
         low, high = span["min"].as_py(), span["max"].as_py()
-        if low is not None and (low < _EARLIEST_MS or high > _LATEST_MS):
+        if low is not None and (low < EARLIEST_MS or high > LATEST_MS):
             raise ContractViolationError(
                 f"rows for `{table.name}`, column `{column.name}`: expected times from 1900 to "
                 "2299, "

@@ -3,9 +3,13 @@
 import re
 from dataclasses import dataclass
 
-from activities.ports import SinkTable
+from activities.ports import FlushChunk, RetiredRows, SinkTable
 from connectors.sink_rows import marker
 from contracts.field_type import FieldType
+
+EARLIEST_MS = -2_208_988_800_000
+LATEST_MS = 10_413_791_999_999
+"""1900-01-01 and the last millisecond of 2299, between which DateTime64(3) and Date32 are right."""
 
 _TYPES = {
     "string": "String",
@@ -81,6 +85,36 @@ def create_view(table: SinkTable) -> str:
         f"CREATE OR REPLACE VIEW {quoted(table.name + '_final')} AS "
         f"SELECT {columns} FROM {quoted(table.name)} FINAL WHERE _deleted = 0"
     )
+
+
+def retire_rows(table: SinkTable, chunk: FlushChunk, rows: RetiredRows) -> str:
+    """Write the statement that inserts tombstones over what older epochs left.
+
+    What FINAL shows is the last version of each row, so a row that the new epoch has replaced, or
+    that is a tombstone already, is not among them.
+    """
+    start, end = quoted(table.identity[0]), quoted("window_end")
+    names = [quoted(name) for name in expected_columns(table)]
+    values = [*names[:-2], str(chunk.version), "1"]
+    since, before = rows.versions(chunk.epoch)
+    conditions = [
+        f"{start} >= {_instant(rows.floor_ms)}",
+        f"{start} < {_instant(rows.until_ms)}",
+        f"{end} > {_instant(rows.after_ms)}",
+        f"{end} <= {_instant(rows.until_ms)}",
+        f"_version >= {since}",
+        f"_version < {before}",
+        "_deleted = 0",
+    ]
+    return (
+        f"INSERT INTO {quoted(table.name)} ({', '.join(names)}) SELECT {', '.join(values)} "
+        f"FROM {quoted(table.name)} FINAL WHERE {' AND '.join(conditions)}"
+    )
+
+
+def _instant(time_ms: int) -> str:
+    """Write a time within what DateTime64(3) holds."""
+    return f"fromUnixTimestamp64Milli({min(max(time_ms, EARLIEST_MS), LATEST_MS)}, 'UTC')"
 
 
 @dataclass(frozen=True)

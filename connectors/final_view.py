@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from activities.ports import SinkColumn, SinkTable
+from activities.ports import FlushChunk, RetiredRows, SinkColumn, SinkTable
 from common.errors import ContractViolationError
 from connectors.sink_rows import arrow_type, order_columns
 from contracts.field_type_parse import parse_field_type
@@ -50,6 +50,48 @@ def check_texts(table: SinkTable, rows: pa.Table) -> None:
             )
 
 
+def last_versions(rows: pa.Table, identity: tuple[str, ...]) -> pa.Table:
+    """Keep of each identity the row of the highest version, tombstones too."""
+    keys = [*identity, "_key"]
+    numbered = pl.DataFrame(rows.select([*keys, "_version"])).with_row_index("_row")
+    last = numbered.sort("_version").unique(keys, keep="last")["_row"].to_numpy()
+    return rows.take(pa.array(last))
+
+
+def retired(
+    rows: pa.Table, identity: tuple[str, ...], chunk: FlushChunk, meant: RetiredRows
+) -> pa.Table:
+    """Give tombstones, in a chunk's version, for what is left of the rows that are meant.
+
+    Args:
+        rows: All versions before the chunk's of the windows that start in the span that is meant.
+        identity: Columns that with `_key` tell rows apart.
+        chunk: The write that takes them back.
+        meant: Which rows.
+    """
+    last = last_versions(rows, identity)
+    since, before = meant.versions(chunk.epoch)
+    ends, versions = last["window_end"].cast(pa.int64()), last["_version"]
+    left = pc.and_(pc.greater_equal(versions, since), pc.less(versions, before))
+    left = pc.and_(left, pc.invert(last["_deleted"]))
+    ended = pc.and_(pc.greater(ends, meant.after_ms), pc.less_equal(ends, meant.until_ms))
+    gone = last.filter(pc.and_(left, ended))
+    system = {
+        "_version": pa.array([chunk.version] * len(gone), pa.int64()),
+        "_deleted": pa.array([True] * len(gone), pa.bool_()),
+    }
+    for name, values in system.items():
+        gone = gone.set_column(gone.schema.get_field_index(name), name, values)
+    return gone
+
+
+def starts_in(rows: pa.Table, identity: tuple[str, ...], meant: RetiredRows) -> pa.Table:
+    """Keep the rows of the windows that start in the span that is meant."""
+    starts = rows[identity[0]].cast(pa.int64())
+    above = pc.greater_equal(starts, meant.floor_ms)
+    return rows.filter(pc.and_(above, pc.less(starts, meant.until_ms)))
+
+
 def final_view(rows: pa.Table, identity: tuple[str, ...], limit: int | None) -> pa.Table:
     """Keep of each identity the highest version, without tombstones, newest window first.
 
@@ -61,10 +103,7 @@ def final_view(rows: pa.Table, identity: tuple[str, ...], limit: int | None) -> 
     Returns:
         The visible columns; nulls and then longer texts come last among equals.
     """
-    keys = [*identity, "_key"]
-    numbered = pl.DataFrame(rows.select([*keys, "_version"])).with_row_index("_row")
-    last = numbered.sort("_version").unique(keys, keep="last")["_row"].to_numpy()
-    kept = rows.take(pa.array(last))
+    kept = last_versions(rows, identity)
     kept = kept.filter(pc.invert(kept["_deleted"]))
     visible = [name for name in rows.schema.names if name not in ("_key", "_version", "_deleted")]
     order = [

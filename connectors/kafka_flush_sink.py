@@ -10,7 +10,7 @@ from functools import partial
 
 import pyarrow as pa
 
-from activities.ports import FlushChunk, Preflight, SinkTable
+from activities.ports import FlushChunk, Preflight, RetiredRows, SinkTable
 from common.errors import FatalError, SinkRefusedError, StaleEpochError, TopicMissingError
 from common.settings import KafkaSettings
 from connectors.final_view import (
@@ -21,10 +21,10 @@ from connectors.final_view import (
     row_schema,
 )
 from connectors.kafka import KafkaLog
-from connectors.kafka_consumer import consume
 from connectors.kafka_row import decode_row, encode_rows
 from connectors.kafka_sink import Position, SinkRecord, TransactionalRecordSink
 from connectors.kafka_tail import last_mark
+from connectors.kafka_view import last_records, left_over, starts_in
 from connectors.sink_rows import check_declaration, conform
 from pipelines.stream import EPOCH_BITS
 
@@ -33,6 +33,9 @@ MAX_EPOCH = 2 ** (63 - EPOCH_BITS) - 1
 
 MAX_NOTE_BYTES = 3_900
 """The broker keeps 4,096 bytes beside an offset (`offset.metadata.max.bytes`)."""
+
+RETIRED_AT_ONCE = 50_000
+"""Tombstones of one transaction."""
 
 NEW_TOPIC = {"cleanup.policy": "compact"}
 """The last record of each key stays for ever, so the final view does; old revisions go."""
@@ -167,14 +170,7 @@ class KafkaFlushSink:
             )
         records = await asyncio.to_thread(_records, table, chunk, checked)
         sink, log = self._connected()
-        mark = _Mark(
-            chunk.version,
-            table.stream,
-            table.identity,
-            column_texts(table),
-            chunk.chunk,
-            chunk.sha256,
-        )
+        mark = _mark_of(table, chunk)
         is_done = partial(self._is_done, log, table, chunk)
         writer = _writer(table.name)
         async with self._lock(table.name):
@@ -197,6 +193,42 @@ class KafkaFlushSink:
             if wrote:
                 await _until(is_visible)
 
+    async def retire(self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows) -> None:
+        """Read the topic, and commit tombstones for what is left of older epochs.
+
+        The version is committed with the last of them. What an attempt before it has written is
+        not found again.
+        """
+        sink, log = self._connected()
+        writer, is_done = _writer(table.name), partial(self._is_done, log, table, chunk)
+        async with self._lock(table.name):
+            found = await self._committed(sink, table.name)
+            if await is_done(found):
+                return
+            known = await self._mark(log, table, found)
+            assert known is not None  # noqa: S101 - `is_done` refuses a topic without any
+            # Whoever was before is ended first: what it left open hides all that comes after it.
+            await sink.write_unless(writer, table.name, known.position(), [], is_done)
+            start = table.identity[0]
+            last = await last_records(
+                self._settings, log, table.name, table.stream, starts_in(rows, start)
+            )
+            keys = await asyncio.to_thread(left_over, last, table.columns, chunk, rows)
+            headers = _headers(chunk)
+            for first in range(0, max(1, len(keys)), RETIRED_AT_ONCE):
+                part: list[SinkRecord] = [
+                    (key, None, headers) for key in keys[first : first + RETIRED_AT_ONCE]
+                ]
+                is_last = first + RETIRED_AT_ONCE >= len(keys)
+                place = _mark_of(table, chunk, chunk.chunk if is_last else chunk.chunk - 1)
+                before = await _record_count(log, table.name)
+                await sink.write_unless(writer, table.name, place.position(), part, is_done)
+
+                async def is_visible(least: int = before + len(part)) -> bool:
+                    return await _record_count(log, table.name) >= least
+
+                await _until(is_visible)
+
     async def final_rows(self, table: str, limit: int | None = None) -> pa.Table:
         """Read the topic from its start and keep the last version of each row.
 
@@ -211,17 +243,11 @@ class KafkaFlushSink:
             )
         mark = _Mark.of(found)
         columns = declared_columns(mark.columns)
-        state = await log.describe(table)
-        ends = {n: end for n, end in state.end.items() if end > state.start[n]}
-        rows = []
-        if ends:
-            async for part in consume(self._settings, table, ends):
-                for record in part:
-                    headers = dict(record.headers)
-                    if headers.get("stream") != mark.stream.encode() or record.key is None:
-                        continue
-                    row = decode_row(columns, record.key, record.value)
-                    rows.append(row | {"_version": int(headers["version"])})
+        last = await last_records(self._settings, log, table, mark.stream)
+        rows = [
+            decode_row(columns, key, record.value) | {"_version": record.version}
+            for key, record in last.items()
+        ]
         laid = pa.Table.from_pylist(rows, row_schema(columns))
         return await asyncio.to_thread(final_view, laid, mark.identity, limit)
 
@@ -313,10 +339,26 @@ def _require_own(table: SinkTable, mark: _Mark) -> None:
         )
 
 
-def _records(table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> list[SinkRecord]:
-    headers = [
+def _mark_of(table: SinkTable, chunk: FlushChunk, place: int | None = None) -> _Mark:
+    """Say that a chunk is written; `place` is its number, where it is not the chunk's own."""
+    return _Mark(
+        chunk.version,
+        table.stream,
+        table.identity,
+        column_texts(table),
+        chunk.chunk if place is None else place,
+        chunk.sha256,
+    )
+
+
+def _headers(chunk: FlushChunk) -> list[tuple[str, bytes]]:
+    return [
         ("stream", chunk.stream.encode()),
         ("version", str(chunk.version).encode()),
         ("chunk", str(chunk.chunk).encode()),
     ]
+
+
+def _records(table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> list[SinkRecord]:
+    headers = _headers(chunk)
     return [(key, value, headers) for key, value in encode_rows(table, rows)]

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from activities.ports import FlushChunk, Preflight, SinkTable
+from activities.ports import FlushChunk, Preflight, RetiredRows, SinkTable
 from common.errors import FatalError, SinkRefusedError
 from common.settings import ObjectStoreSettings
 from connectors.final_view import (
@@ -26,13 +26,17 @@ from connectors.final_view import (
     column_texts,
     declared_columns,
     final_view,
+    retired,
     row_schema,
+    starts_in,
 )
 from connectors.object_store import ObstoreStore
 from connectors.sink_rows import check_declaration, conform
+from pipelines.stream import EPOCH_BITS
 
 _EPOCH = re.compile(r"e(\d{6,})/")
 _MANIFEST = re.compile(r"e\d{6,}/manifest/f\d{10,}\.json")
+_NUMBERS = re.compile(r"e(\d{6,})/manifest/f(\d{10,})\.json$")
 _READS_AT_ONCE = 16
 
 
@@ -97,6 +101,20 @@ class LakeSink:
         if chunk.chunk == chunk.chunk_count - 1:
             await self._write_manifest(table, chunk)
 
+    async def retire(self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows) -> None:
+        """Write a flush of tombstones over what the flushes before it left of older epochs.
+
+        Those are whole and never change, so doing it again finds the same rows.
+        """
+        turns = asyncio.Semaphore(1)
+        kept = [row_schema(table.columns).empty_table()]
+        for key in await self._manifests(table.name):
+            if _version_of(key) < chunk.version:
+                parts = await self._read_flush(table.name, key, turns)
+                kept += [starts_in(part, table.identity, rows) for part in parts]
+        gone = await asyncio.to_thread(retired, pa.concat_tables(kept), table.identity, chunk, rows)
+        await self.write(table, chunk, gone)
+
     async def final_rows(self, table: str, limit: int | None = None) -> pa.Table:
         """Read all flushes that a manifest names, and keep the last version of each row.
 
@@ -108,11 +126,7 @@ class LakeSink:
                 f"{self._where(table)}: expected `_owner.json`, got no such object; it is made "
                 "when the stream starts"
             )
-        keys = [
-            key
-            for key in await self._store.keys(table)
-            if _MANIFEST.fullmatch(key.removeprefix(f"{table}/"))
-        ]
+        keys = await self._manifests(table)
         turns = asyncio.Semaphore(_READS_AT_ONCE)
         parts = await asyncio.gather(*(self._read_flush(table, key, turns) for key in keys))
         schema = row_schema(declared_columns(owner.columns))
@@ -195,6 +209,10 @@ class LakeSink:
         text = json.dumps(content, indent=1, ensure_ascii=False)
         await self._store.create(key, text.encode())
 
+    async def _manifests(self, path: str) -> list[str]:
+        keys = await self._store.keys(path)
+        return [key for key in keys if _MANIFEST.fullmatch(key.removeprefix(f"{path}/"))]
+
     async def _read_flush(
         self, path: str, manifest: str, turns: asyncio.Semaphore
     ) -> list[pa.Table]:
@@ -227,6 +245,12 @@ def _chunk_key(table: SinkTable, chunk: FlushChunk, number: int) -> str:
 
 def _manifest_key(table: SinkTable, chunk: FlushChunk) -> str:
     return f"{_epoch(table, chunk)}/manifest/f{chunk.flush_seq:010d}.json"
+
+
+def _version_of(manifest: str) -> int:
+    """Read the version of a flush out of its manifest's name."""
+    epoch, flush_seq = (int(number) for number in _NUMBERS.findall(manifest)[0])
+    return epoch << EPOCH_BITS | flush_seq
 
 
 def _marks(chunk: FlushChunk) -> dict[bytes, bytes]:

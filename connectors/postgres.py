@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ import asyncpg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from activities.ports import FlushChunk, Preflight, SinkTable
+from activities.ports import FlushChunk, Preflight, RetiredRows, SinkTable
 from common.errors import ContractViolationError, FatalError, SinkRefusedError, StaleEpochError
 from connectors.postgres_error import translated
 from connectors.postgres_read import read_final
@@ -24,9 +25,12 @@ from connectors.postgres_table import (
     name_refusals,
     quoted,
     refusals,
+    retire_rows,
     upsert,
 )
 from connectors.sink_rows import check_declaration, conform
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _STATEMENT_ROWS = 1_000
 """Rows of one statement; the embedded TimescaleDB takes no more."""
@@ -107,6 +111,21 @@ class PostgresSink:
             for part in parts:
                 await connection.execute(statement, *part)
             await _record(connection, table, chunk, len(checked))
+
+    async def retire(self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows) -> None:
+        """Turn what is left of older epochs into tombstones, in one transaction."""
+        since, before = rows.versions(chunk.epoch)
+        spans = [_EPOCH + timedelta(milliseconds=at) for at in (rows.floor_ms, rows.until_ms)]
+        after = _EPOCH + timedelta(milliseconds=rows.after_ms)
+        action = f"retiring rows of `{table.name}`"
+        async with self._session(action) as connection, connection.transaction():
+            await _lock_stream(connection, table, chunk)
+            if await _is_recorded(connection, table, chunk):
+                return
+            done = await connection.execute(
+                retire_rows(table), chunk.version, *spans, after, since, before
+            )
+            await _record(connection, table, chunk, int(done.split()[-1]))
 
     async def final_rows(self, table: str, limit: int | None = None) -> pa.Table:
         """Read `<table>_final`, newest window first, then by the rest; UUIDs and JSON are text."""

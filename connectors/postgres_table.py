@@ -129,6 +129,20 @@ def upsert(table: SinkTable) -> str:
     )
 
 
+def retire_rows(table: SinkTable) -> str:
+    """Write the statement that turns rows of older epochs into tombstones.
+
+    Parameters: the version; the first start, the last end of a window; the end after which; the
+    first version meant, and the first that is not.
+    """
+    start = quoted(table.identity[0])
+    return (
+        f"UPDATE {quoted(table.name)} SET _version = $1, _deleted = true "
+        f"WHERE {start} >= $2 AND {start} < $3 AND window_end <= $3 AND window_end > $4 "
+        "AND _version >= $5 AND _version < $6 AND NOT _deleted"
+    )
+
+
 @dataclass(frozen=True)
 class FoundTable:
     """What the catalog says of an existing table.

@@ -62,6 +62,10 @@ def start(
     begin: Annotated[
         str, typer.Option("--from", help="Where a new epoch begins: earliest, latest or a time.")
     ] = "earliest",
+    rewind_to: Annotated[
+        str | None,
+        typer.Option(help="Go on from a time, or from offsets such as 0=1500,1=900."),
+    ] = None,
     wait: Wait = False,
     timeout: Timeout = None,
     output: Output = OutputFormat.TABLE,
@@ -70,15 +74,22 @@ def start(
 
     Example: sluice stream start sales-1m --until latest --wait
     """
-    from starter.stream_target import parse_from, parse_until
+    from common.errors import UsageError
+    from starter.stream_target import parse_from, parse_rewind, parse_until
     from workflows.stream_input import StreamInput
 
+    if fresh and rewind_to is not None:
+        raise UsageError(
+            "`start`: expected `--fresh` or `--rewind-to`, got both; a fresh start has no state "
+            "to turn back"
+        )
     settings = _settings()
     spec = _load_spec(name, settings)
     task = StreamInput(
         spec=spec,
         fresh=fresh,
         begin=parse_from(begin),
+        rewind=None if rewind_to is None else parse_rewind(rewind_to),
         until=None if until is None else parse_until(until),
     )
     timeout_s = _seconds(timeout)
@@ -178,6 +189,34 @@ def stop(
     Example: sluice stream stop sales-1m --wait
     """
     _steer(name, "stop", None, wait=wait, timeout=timeout)
+
+
+@app.command()
+def rewind(
+    name: Name,
+    to: Annotated[
+        str | None, typer.Option(help="Time, such as 2026-05-01T00:00Z, to compute again from.")
+    ] = None,
+    to_offset: Annotated[
+        str | None, typer.Option(help="Offsets, such as 0=1500,1=900, to compute again from.")
+    ] = None,
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Compute windows again from a time or offsets on; a paused stream stays paused.
+
+    Example: sluice stream rewind sales-1m --to 2026-05-01T00:00Z
+    """
+    from starter.stream_rewind import print_rewound, send_rewind
+    from starter.stream_target import parse_rewind_options
+
+    settings = _settings()
+    stream, wanted = _stream_name(name, settings), parse_rewind_options(to, to_offset)
+
+    async def run(client: "StreamClient") -> None:
+        found = await _find(client, stream, settings)
+        print_rewound(stream, await send_rewind(client, found, wanted), output)
+
+    _run(settings, run)
 
 
 @app.command()

@@ -55,6 +55,7 @@ def ledger_line(ledger: Ledger) -> str:
         f"filtered {ledger.filtered:,}",
         f"duplicate {ledger.duplicate:,}",
         f"late {ledger.late:,}",
+        *([f"below floor {ledger.below_floor:,}"] if ledger.below_floor else []),
         f"dead-lettered {ledger.dead_lettered:,}",
     ]
     sign, verdict = ("=", "balanced") if ledger.balanced else ("≠", "NOT BALANCED")
@@ -99,9 +100,9 @@ def print_status(status: StreamStatus, web_ui: str) -> None:
     if status.reason:
         show(f"  reason   {status.reason}")
     show(f"  {ledger_line(status.ledger)}")
-    show(
-        f"  epoch {status.epoch}  flushes {status.flush_seq:,}  pending {status.pending_flushes:,}"
-    )
+    floor = "" if status.floor_ms is None else f"  floor {iso_time(status.floor_ms)}"
+    flushes = f"flushes {status.flush_seq:,}  pending {status.pending_flushes:,}"
+    show(f"  epoch {status.epoch}{floor}  {flushes}")
     if status.partitions:
         rows = [
             [p.partition, p.offset, p.end, p.lag, iso_time(p.watermark_ms), p.idle]
@@ -121,6 +122,7 @@ def print_status_json(status: StreamStatus, web_ui: str) -> None:
         {
             **status.model_dump(mode="json"),
             "watermark": iso_time(status.watermark_ms),
+            "floor": iso_time(status.floor_ms),
             "flushes": status.flush_seq,
             "ledger": ledger_json(status.ledger),
             "web_ui": web_ui,

@@ -46,6 +46,7 @@ def combine(
     fire_ms: int | None,
     keep_ms: int | None,
     fired_ms: int | None = None,
+    floor_ms: int | None = None,
 ) -> Combined:
     """Merge frames, emit the windows that ended and keep the rest.
 
@@ -61,10 +62,11 @@ def combine(
             all.
         fired_ms: `fire_ms` of the merge before this one; sliding windows that ended in between fire
             for the first time. None when none has fired.
+        floor_ms: Sliding windows that begin before it are not shown; None shows all.
     """
     merged = merge_partials(plan, frames)
     if plan.windowing.slides:
-        return _combine_sliding(plan, merged, fire_ms, keep_ms, fired_ms)
+        return _combine_sliding(plan, merged, fire_ms, keep_ms, fired_ms, floor_ms)
     end_ms = pl.col(PANE) + plan.windowing.size_ms
     fires = pl.col(FRESH) & (end_ms <= fire_ms) if fire_ms is not None else pl.lit(value=False)
     emitted = finish(plan, merged.filter(fires))
@@ -81,11 +83,12 @@ def _combine_sliding(
     fire_ms: int | None,
     keep_ms: int | None,
     fired_ms: int | None,
+    floor_ms: int | None,
 ) -> Combined:
     """Emit what is due and keep panes; those of windows that have not ended are not yet shown."""
     if fire_ms is None:
         return Combined(finish(plan, panes.clear()), panes, *pane_span(panes))
-    shown = show_windows(plan, panes, fired_ms, fire_ms)
+    shown = show_windows(plan, panes, fired_ms, fire_ms, floor_ms)
     emitted = finish(plan, shown.frame, shown.counts)
     end_ms = plan.windowing.last_window_end(pl.col(PANE))
     closed = pl.lit(value=False)

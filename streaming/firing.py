@@ -25,6 +25,8 @@ def next_due_ms(state: StreamState, windows: Windowing) -> int | None:
         end_ms = windows.first_window_end(segment.first_fresh_ms)
         if index < kept and state.fired_ms is not None:
             end_ms = max(end_ms, windows.ended_before(state.fired_ms) + windows.slide_ms)
+        if state.floor_ms is not None:
+            end_ms = max(end_ms, state.floor_ms + windows.size_ms)
         due.append(end_ms)
     return min(due, default=None)
 

@@ -14,6 +14,8 @@ class Ledger(Model):
         filtered: Events that the `where` condition dropped.
         duplicate: Events that de-duplication dropped.
         late: Events whose windows were closed for good.
+        below_floor: Events that a rewound stream read again and whose windows all begin before its
+            floor: they are in the rows of an older epoch.
         dead_lettered: Records that could not be read or broke what was declared.
         skipped: Offsets given up by an explicit `--accept-loss`; outside the balance, they were
             never consumed.
@@ -26,6 +28,7 @@ class Ledger(Model):
     filtered: int = 0
     duplicate: int = 0
     late: int = 0
+    below_floor: int = 0
     dead_lettered: int = 0
     skipped: int = 0
 
@@ -39,5 +42,5 @@ class Ledger(Model):
     def balanced(self) -> bool:
         """Whether every record that came in went somewhere."""
         out = self.aggregated + self.delivered + self.filtered
-        out += self.duplicate + self.late + self.dead_lettered
+        out += self.duplicate + self.late + self.below_floor + self.dead_lettered
         return self.consumed + self.expanded == out

@@ -70,12 +70,16 @@ class _Split:
 
 
 def aggregate_events(
-    plan: StreamPlan, events: pl.DataFrame, watermark_ms: int | None, partition: int = 0
+    plan: StreamPlan,
+    events: pl.DataFrame,
+    watermark_ms: int | None,
+    partition: int = 0,
+    floor_ms: int | None = None,
 ) -> RangePartial:
     """Filter, derive, judge lateness and aggregate.
 
-    An event counts once, where it falls first: `where` or `derive` fails, filtered, late, an
-    aggregate's argument fails or its group is one that no table can hold.
+    An event counts once, where it falls first: `where` or `derive` fails, filtered, late, below the
+    floor, an aggregate's argument fails or its group is one that no table can hold.
 
     Args:
         plan: The compiled stream.
@@ -84,6 +88,8 @@ def aggregate_events(
         watermark_ms: The watermark pinned in the range's input; lateness is judged against it
             alone.
         partition: The partition that all events come from.
+        floor_ms: An event before this window boundary has windows of an older epoch only; None
+            where a stream was not rewound.
     """
     rows = events.with_row_index("_row").with_columns(
         pl.col(plan.spec.event_time.field).dt.epoch("ms").alias("_event_ms"),
@@ -92,20 +98,20 @@ def aggregate_events(
     maximum_ms: int | None = rows.select(pl.col("_event_ms").max()).item()
     errors: list[RowError] = []
     try:
-        split = _split(plan, rows, watermark_ms)
+        split = _split(plan, rows, watermark_ms, floor_ms)
         frame = start_partials(plan, split.kept)
     except PolarsError:
         _find_failures(lambda part: _prepare(plan, part), rows, errors)
         rows = _without(rows, errors)
-        on_time = _split(plan, rows, watermark_ms).kept
+        on_time = _split(plan, rows, watermark_ms, floor_ms).kept
         _find_failures(lambda part: part.select(_inputs(plan)), on_time, errors)
         rows = _without(rows, errors)
-        split = _split(plan, rows, watermark_ms)
+        split = _split(plan, rows, watermark_ms, floor_ms)
         frame = start_partials(plan, split.kept)
     unfit = _unfit(plan, frame, split.kept)
     if unfit:
         errors += unfit
-        split = _split(plan, _without(rows, unfit), watermark_ms)
+        split = _split(plan, _without(rows, unfit), watermark_ms, floor_ms)
         frame = start_partials(plan, split.kept)
     if plan.windowing.slides:
         since_ms = _EVER if watermark_ms is None else watermark_ms - plan.spec.late.allowed_ms
@@ -119,8 +125,10 @@ def aggregate_events(
     )
 
 
-def _split(plan: StreamPlan, rows: pl.DataFrame, watermark_ms: int | None) -> _Split:
-    """Filter, derive, and part the late events from those on time."""
+def _split(
+    plan: StreamPlan, rows: pl.DataFrame, watermark_ms: int | None, floor_ms: int | None
+) -> _Split:
+    """Filter, derive, and part the late events and those below the floor from those on time."""
     passed = _prepare(plan, rows)
     filtered = rows.height - passed.height
     kept = passed.with_columns(plan.windowing.pane_start(pl.col("_event_ms")).alias(PANE))
@@ -134,7 +142,15 @@ def _split(plan: StreamPlan, rows: pl.DataFrame, watermark_ms: int | None) -> _S
             late_by.alias(LATE_BY_MS),
         )
         kept = kept.filter(late_by < 0)
-    counts = Ledger(aggregated=kept.height, filtered=filtered, late=late.height)
+    on_time = kept.height
+    if floor_ms is not None:
+        kept = kept.filter(pl.col("_event_ms") >= floor_ms)
+    counts = Ledger(
+        aggregated=kept.height,
+        filtered=filtered,
+        late=late.height,
+        below_floor=on_time - kept.height,
+    )
     return _Split(kept, late, counts)
 
 

@@ -108,7 +108,13 @@ def _cut(
 ) -> RangeTask:
     stop = min(partition.planned + max_records, partition.target)
     span = OffsetRange(topic=state.topic, partition=number, start=partition.planned, stop=stop)
-    task = RangeTask(span=span, epoch=state.epoch, watermark_ms=state.watermark_ms, now_ms=now_ms)
+    task = RangeTask(
+        span=span,
+        epoch=state.epoch,
+        watermark_ms=state.watermark_ms,
+        now_ms=now_ms,
+        floor_ms=state.floor_ms,
+    )
     partition.planned = stop
     partition.cut_ms = now_ms
     state.planned.append(task)

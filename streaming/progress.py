@@ -4,6 +4,7 @@ from common.payloads import Model
 from pipelines.stream import StreamSpec
 from streaming.firing import copies, fire_again, next_due_ms, step_ms
 from streaming.ledger import Ledger
+from streaming.offset_index import at_most, note
 from streaming.offset_range import OffsetRange
 from streaming.planner import catching_up
 from streaming.segment import Blob, Segment
@@ -51,6 +52,8 @@ class CombineTask(Model):
         name_seq: Number of this combine in its epoch; names its objects.
         inline: Whether the workflow does it itself.
         fired_ms: `fire_ms` of the combine before it; None when no window has fired.
+        floor_ms: Windows that begin before it are not shown; None shows all.
+        last_end_ms: No window that it shows ends later; None when it shows none.
     """
 
     name_seq: int
@@ -59,6 +62,8 @@ class CombineTask(Model):
     keep_ms: int | None
     inline: bool
     fired_ms: int | None = None
+    floor_ms: int | None = None
+    last_end_ms: int | None = None
 
 
 class CombineResult(Model):
@@ -90,6 +95,8 @@ def merge_next(
     for number, partition in state.partitions.items():
         while (result := results.pop((number, partition.cursor), None)) is not None:
             merged = True
+            seen_ms, most = partition.max_event_ms, at_most(len(state.partitions))
+            partition.index = note(partition.index, partition.cursor, seen_ms, most)
             partition.cursor = result.span.stop
             state.planned = [t for t in state.planned if t.span != result.span]
             state.ledger = state.ledger.plus(result.ledger)
@@ -99,9 +106,9 @@ def merge_next(
                 state.segments.append(result.segment)
                 state.fresh_segments += 1
             if result.dead is not None:
-                state.dead.add(result.dead)
+                state.dead.add(result.dead, state.epoch)
             for piece in result.late:
-                state.late.add(piece)
+                state.late.add(piece, state.epoch)
     if merged:
         advance(state, spec.event_time)
     return consumed
@@ -139,7 +146,15 @@ def next_combine(
         keep_ms=keeping_watermark(state),
         inline=inline,
         fired_ms=state.fired_ms,
+        floor_ms=state.floor_ms,
+        last_end_ms=_last_end_ms(state, windows, fire_ms),
     )
+
+
+def _last_end_ms(state: StreamState, windows: Windowing, fire_ms: int | None) -> int | None:
+    if fire_ms is None:
+        return None
+    return min(fire_ms, max(windows.last_window_end(s.last_pane_ms) for s in state.segments))
 
 
 def take_combined(state: StreamState, task: CombineTask, result: CombineResult) -> None:
@@ -152,6 +167,10 @@ def take_combined(state: StreamState, task: CombineTask, result: CombineResult) 
     state.garbage += [s.blob.ref for s in task.segments if s.blob.ref is not None]
     if result.emitted is None:
         return
+    if task.last_end_ms is not None:
+        known_ms = state.emitted_ms
+        last_ms = task.last_end_ms
+        state.emitted_ms = last_ms if known_ms is None else max(known_ms, last_ms)
     state.flush_seq += 1
     state.flushed_rows += result.emitted.row_count
     flush = Flush(
@@ -159,6 +178,7 @@ def take_combined(state: StreamState, task: CombineTask, result: CombineResult) 
         rows=result.emitted,
         chunk_rows=FLUSH_CHUNK_ROWS,
         sha256=result.emitted_sha256,
+        epoch=state.epoch,
     )
     state.flushes.append(flush)
 

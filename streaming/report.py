@@ -43,6 +43,7 @@ def stream_status(
         state=_NAMES[state.mode],
         reason=state.reason or (f"retrying: {waits}" if waits else ""),
         epoch=state.epoch,
+        floor_ms=state.floor_ms,
         bounded=state.bounded,
         watermark_ms=state.watermark_ms,
         partitions=_partitions(spec, state),

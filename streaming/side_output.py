@@ -22,10 +22,15 @@ class _Mutable(BaseModel):
 
 
 class SideBatch(_Mutable):
-    """Frozen records of one merged range on their way to a topic."""
+    """Frozen records of one merged range on their way to a topic.
+
+    Attributes:
+        epoch: Epoch of the range; 0 is the stream's, of a batch from before there were rewinds.
+    """
 
     sequence: int
     records: Blob
+    epoch: int = 0
 
 
 class SideOutput(_Mutable):
@@ -41,13 +46,14 @@ class SideOutput(_Mutable):
     waiting: list[SideBatch] = []
     upto: int = 0
 
-    def add(self, records: Blob) -> None:
+    def add(self, records: Blob, epoch: int = 0) -> None:
         """Put frozen records at the end."""
         self.sequence += 1
-        self.waiting.append(SideBatch(sequence=self.sequence, records=records))
+        batch = SideBatch(sequence=self.sequence, records=records, epoch=epoch)
+        self.waiting.append(batch)
 
     def next_batches(self) -> list[SideBatch]:
-        """Give what to deliver next, in one transaction; empty when nothing waits.
+        """Give what to deliver next, in one transaction of one epoch; empty when nothing waits.
 
         It is pinned, so that doing it again is doing the same.
         """
@@ -59,6 +65,7 @@ class SideOutput(_Mutable):
                 size += records.size_bytes
                 inline += records.size_bytes if records.ref is None else 0
                 full = rows > BATCH_ROWS or size > BATCH_BYTES or inline > BATCH_INLINE_BYTES
+                full = full or batch.epoch != self.waiting[0].epoch
                 if full and batch is not self.waiting[0]:
                     break
                 self.upto = batch.sequence

@@ -38,7 +38,11 @@ class Shown:
 
 
 def show_windows(
-    plan: StreamPlan, panes: pl.DataFrame, fired_ms: int | None, fire_ms: int
+    plan: StreamPlan,
+    panes: pl.DataFrame,
+    fired_ms: int | None,
+    fire_ms: int,
+    floor_ms: int | None = None,
 ) -> Shown:
     """Merge panes into the windows that are due.
 
@@ -50,9 +54,13 @@ def show_windows(
         panes: Merged partials, one row per (pane, key), ordered by pane.
         fired_ms: Up to where windows have fired; None when none has.
         fire_ms: Up to where windows fire now.
+        floor_ms: Windows that begin before it are left out; None shows all.
     """
     keys = panes.select(plan.key_names).unique(maintain_order=True)
     places = _place(plan, panes, keys)
+    if floor_ms is not None:
+        floor = (floor_ms - plan.windowing.offset_ms) // plan.windowing.slide_ms
+        places = places.with_columns(pl.max_horizontal(_FIRST, pl.lit(floor, dtype=pl.Int64)))
     due = _due(plan, places, fired_ms, fire_ms)
     lows, highs = _spans(due, places)
     counted = [a for a in plan.aggregates if a.call.function == "count_distinct"]

@@ -13,6 +13,7 @@ from pydantic import (
 from common.errors import StateVersionError
 from common.payloads import Ref
 from streaming.ledger import Ledger
+from streaming.offset_index import Entry
 from streaming.offset_range import OffsetRange
 from streaming.segment import Blob, Segment
 from streaming.side_output import SideName, SideOutput
@@ -39,6 +40,7 @@ class PartitionState(_Mutable):
             None after news.
         idle: Whether the partition no longer holds back the watermark.
         cut_ms: Workflow time at which the last range was cut.
+        index: What is known of event times before some offsets, for rewinds.
     """
 
     cursor: int
@@ -49,6 +51,7 @@ class PartitionState(_Mutable):
     silent_since_ms: int | None = None
     idle: bool = False
     cut_ms: int = 0
+    index: list[Entry] = []
 
     @property
     def target(self) -> int:
@@ -68,27 +71,65 @@ class RangeTask(_Mutable):
         watermark_ms: The stream's watermark when the range was planned; lateness is judged against
             it.
         now_ms: Workflow time when it was planned; the clock for "too far in the future".
+        floor_ms: Windows that begin before it are not computed again; None computes all.
     """
 
     span: OffsetRange
     epoch: int
     watermark_ms: int | None
     now_ms: int
+    floor_ms: int | None = None
+
+
+class Retirement(_Mutable):
+    """Rows of older epochs that go when nothing of the new one has replaced them.
+
+    They are those of windows from `floor_ms` on that end after `after_ms` and up to `until_ms`.
+
+    Attributes:
+        since_epoch: First epoch whose rows are meant: the one that was started afresh.
+    """
+
+    since_epoch: int
+    floor_ms: int
+    after_ms: int
+    until_ms: int
 
 
 class Flush(_Mutable):
     """Frozen rows on their way into the sinks.
 
     Attributes:
-        flush_seq: Number of the flush, monotone per stream and epoch.
+        flush_seq: Number of the flush, monotone per stream; it grows on through a rewind.
         chunk_rows: Rows of a chunk; bounds follow from it and the row count.
-        sha256: Hash of the frozen bytes.
+        sha256: Hash of the frozen bytes, or of what is to be retired.
+        epoch: Epoch that it was frozen in; 0 is the stream's, of a flush from before there were
+            rewinds.
+        retire: Rows of older epochs that go by it; it then has none of its own.
     """
 
     flush_seq: int
     rows: Blob
     chunk_rows: int
     sha256: str
+    epoch: int = 0
+    retire: Retirement | None = None
+
+
+class Retiring(_Mutable):
+    """How far a rewound stream has taken back what older epochs wrote.
+
+    Attributes:
+        since_epoch: First epoch whose rows are meant.
+        until_ms: Latest end of a window that they emitted.
+        done_ms: Ends of windows up to which it is frozen; None before the first time.
+        step_ms: It goes on when windows have fired for so much longer.
+    """
+
+    since_epoch: int
+    until_ms: int
+    done_ms: int | None = None
+    step_ms: int = 0
 
 
 class SinkCursor(_Mutable):
@@ -111,6 +152,11 @@ class StreamState(_Mutable):
         segments: Window state.
         fresh_segments: Segments added since the last combine.
         fired_ms: Up to where windows have fired; None when none has.
+        emitted_ms: Latest end of a window emitted since the last fresh start; None when none was.
+        floor_ms: Windows that begin before it are those of an older epoch; None in one that was
+            started afresh.
+        base_epoch: The epoch that was started afresh; 0 when it is this one.
+        retiring: What older epochs wrote and may have to go; None when nothing has.
         flush_seq: Last flush frozen.
         flushes: Flushes that some sink has not committed.
         dead: Dead letters on their way to their topic.
@@ -134,6 +180,10 @@ class StreamState(_Mutable):
     segments: list[Segment] = []
     fresh_segments: int = 0
     fired_ms: int | None = None
+    emitted_ms: int | None = None
+    floor_ms: int | None = None
+    base_epoch: int = 0
+    retiring: Retiring | None = None
     combine_seq: int = 0
     flush_seq: int = 0
     flushed_rows: int = 0

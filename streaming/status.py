@@ -48,12 +48,15 @@ class StreamStatus(Model):
         flushed_rows: Rows of all flushes frozen in this epoch.
         flush_seq: Last flush frozen.
         started_ms: Workflow time at which the stream was started, milliseconds since the epoch.
+        floor_ms: Windows that begin before it are those of an older epoch; None in an epoch that
+            was started afresh.
     """
 
     pipeline: str
     state: StreamState
     reason: str = ""
     epoch: int = 0
+    floor_ms: int | None = None
     bounded: bool = False
     watermark_ms: int | None = None
     partitions: list[PartitionStatus] = []
@@ -89,6 +92,27 @@ class StreamUntil(Model):
     kind: Literal["latest", "time", "offsets"] = "latest"
     time_ms: int | None = None
     offsets: dict[int, int] | None = None
+
+
+class RewindTo(Model):
+    """Where a stream is to compute again from: a time, or offsets of some partitions."""
+
+    time_ms: int | None = None
+    offsets: dict[int, int] | None = None
+
+
+class Rewound(Model):
+    """What a rewind came to.
+
+    Attributes:
+        epoch: The new one.
+        floor_ms: Windows that begin at or after it are computed again.
+        offsets: Where each partition began again.
+    """
+
+    epoch: int
+    floor_ms: int
+    offsets: dict[int, int]
 
 
 class StreamResult(Model):

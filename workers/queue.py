@@ -36,8 +36,8 @@ def _stream(clients: Clients, _settings: WorkerSettings) -> Queue:
     sinks = StreamSinkActivities(clients.store, clients.sink, clients.topics)
     waiting = StreamActivities(clients.log, clients.store)
     light: list[Callable[..., Any]] = [
-        book.open, book.save_state, book.release, sinks.write_flush, sinks.deliver_dead_letters,
-        sinks.deliver_late_events, waiting.wait_for_data,
+        book.open, book.claim_epoch, book.save_state, book.release, sinks.write_flush,
+        sinks.deliver_dead_letters, sinks.deliver_late_events, waiting.wait_for_data,
     ]  # fmt: skip
     return Queue([StreamWorkflow], light)
 

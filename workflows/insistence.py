@@ -1,7 +1,7 @@
 """Activities that run until they succeed: trouble is shown and outlasted, a final error pauses."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from temporalio import exceptions, workflow
@@ -79,7 +79,7 @@ class Insistence:
                     await self.pause_for(what, reason)
                 else:
                     self.trouble[what] = str(error.cause or error)
-                    await workflow.sleep(rest)
+                    await self._shown(what, workflow.sleep(rest))
                     rest = min(rest * 2, policies.TROUBLE_PAUSE_LONGEST)
             else:
                 self.trouble.pop(what, None)
@@ -93,8 +93,25 @@ class Insistence:
         self.trouble[what] = reason
         self._on_pause(f"{what}: {reason}")
         workflow.logger.error("stream paused: %s: %s", what, reason)
-        await workflow.wait_condition(lambda: self._resumes > resumes)
+        await self._shown(what, workflow.wait_condition(lambda: self._resumes > resumes))
         self.trouble.pop(what, None)
+
+    async def once(self, name: str, work: Model, result_type: type[R], policy: Policy) -> R:
+        """Run an activity for one round of attempts.
+
+        Raises:
+            ActivityError: It failed.
+        """
+        return await _attempt(name, work, result_type, policy, STREAM_QUEUE)
+
+    async def _shown(self, what: str, wait: Awaitable[None]) -> None:
+        """Wait while trouble is shown; it goes when its work is thrown away."""
+        try:
+            await wait
+        except asyncio.CancelledError:
+            if not self.given_up:
+                self.trouble.pop(what, None)
+            raise
 
 
 async def _attempt(name: str, work: Model, result_type: type[R], policy: Policy, queue: str) -> R:

@@ -48,7 +48,7 @@ async def pump(
         work = SideOutputInput(
             pipeline=state.pipeline,
             topic=state.topic,
-            epoch=state.epoch,
+            epoch=batch[0].epoch or state.epoch,
             batch=batch,
             to=spec.late.to or "",
         )

@@ -32,7 +32,8 @@ async def write_flushes(
     while not insist.given_up:
         await workflow.wait_condition(lambda: any(f.flush_seq > cursor.done for f in state.flushes))
         flush = next(f for f in state.flushes if f.flush_seq > cursor.done)
-        work = stream_io.WriteFlushInput(spec=spec, epoch=state.epoch, sink=sink, flush=flush)
+        epoch = flush.epoch or state.epoch
+        work = stream_io.WriteFlushInput(spec=spec, epoch=epoch, sink=sink, flush=flush)
         await insist.run(
             sink.name, "sink.write_flush", work, stream_io.Done, policies.SINK_WRITE
         )  # fmt: skip

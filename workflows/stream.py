@@ -17,11 +17,14 @@ from streaming.merge_step import combine_inline
 from streaming.plan import compile_stream
 from streaming.planner import Limits, caught_up, plan_ranges
 from streaming.report import stream_status
+from streaming.retirement import retire
+from streaming.rewind import forget_results
 from streaming.state import Mode, RangeTask, StreamState, decode_state
-from streaming.status import Outcome, StreamResult, StreamStatus
+from streaming.status import Outcome, RewindTo, Rewound, StreamResult, StreamStatus
 from workflows import policies
 from workflows.garbage import GarbageRelease
 from workflows.insistence import Insistence
+from workflows.rewind import Rewinding
 from workflows.search_attribute import StateAttribute
 from workflows.side_output import pump, side_outputs
 from workflows.sink_pump import write_flushes
@@ -51,10 +54,11 @@ class StreamWorkflow:
         self._limits = Limits()
         self._state: StreamState | None = None
         self._results: dict[tuple[int, int], progress.RangeResult] = {}
-        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._tasks: dict[asyncio.Task[None], bool] = {}  # whether it computes for an epoch
         self._combining = False
         self._garbage = GarbageRelease()
         self._insist = Insistence(self._pause)
+        self._rewinding = Rewinding(task.spec, self._plan.windowing, self._insist)
         self._attribute = StateAttribute(task.spec.name, task.spec.kind)
         self._changed = True
         self._rolling = False
@@ -84,6 +88,16 @@ class StreamWorkflow:
     def stop(self) -> None:
         """Give back what is in flight, save the state and end."""
         self._set_mode("stopping", "stopping by request")
+
+    @workflow.update
+    async def rewind(self, to: RewindTo) -> Rewound:
+        """Compute again from a time or offsets on, in a new epoch; paused stays paused."""
+        return await self._rewinding.run(self._opened(), to, self._give_back)
+
+    @rewind.validator
+    def check_rewind(self, to: RewindTo) -> None:
+        """Refuse a rewind that cannot be."""
+        self._rewinding.check(self._state, to, rolling=self._rolling)
 
     @workflow.query
     def status(self) -> StreamStatus:
@@ -129,7 +143,10 @@ class StreamWorkflow:
             await self._loop(self._state)
         except asyncio.CancelledError:
             self._set_mode("stopping", "cancelled")
+        self._rewinding.closed = True
         await self._quiesce()
+        if self._rewinding.busy:
+            await workflow.wait_condition(lambda: not self._rewinding.busy)
         return await self._end(self._state)
 
     def _begin(self, state: StreamState) -> None:
@@ -143,8 +160,16 @@ class StreamWorkflow:
             self._spawn(pump, name, self._task.spec, state, self._insist, self._notice)
         self._spawn(self._watch)
 
+    def _give_back(self) -> None:
+        """Throw away what is computed for an epoch that ends; the loop plans anew."""
+        for task in [task for task, computes in self._tasks.items() if computes]:
+            task.cancel()
+        forget_results(self._opened(), self._results)
+        self._combining = False
+        self._changed = True
+
     async def _loop(self, state: StreamState) -> None:
-        spec, windows = self._task.spec, self._plan.windowing
+        spec = self._task.spec
         while True:
             self._changed = False
             if self._failure is not None:
@@ -152,10 +177,7 @@ class StreamWorkflow:
             self._attribute.show(state.mode)
             progress.merge_next(state, spec, self._results, self._now())
             if not self._combining and not self._rolling:
-                draining = state.mode == "draining"
-                if combine := progress.next_combine(state, spec, windows, draining=draining):
-                    self._combining = True
-                    self._spawn(self._combine, combine)
+                self._fire(state)
             if state.mode == "stopping" or (not self._combining and progress.is_finished(state)):
                 return
             wake_ms = None
@@ -166,9 +188,19 @@ class StreamWorkflow:
                     self._spawn(self._aggregate, batch)
             if self._garbage.due(state):
                 self._spawn(self._garbage.release, state, self._insist)
-            if self._history_is_long():
+            if self._history_is_long() and not self._rewinding.busy:
                 await self._continue_as_new(state)
             await self._until_changed(wake_ms)
+
+    def _fire(self, state: StreamState) -> None:
+        """Merge what windows are due for; else take back what older epochs wrote for them."""
+        spec, windows = self._task.spec, self._plan.windowing
+        draining = state.mode == "draining"
+        if combine := progress.next_combine(state, spec, windows, draining=draining):
+            self._combining = True
+            self._spawn(self._combine, combine)
+        else:
+            retire(state, windows)
 
     async def _until_changed(self, wake_ms: int | None) -> None:
         timeout = None
@@ -191,7 +223,7 @@ class StreamWorkflow:
 
     def _spawn(self, work: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> None:
         task = asyncio.create_task(self._guard(work, *args, **kwargs))
-        self._tasks[task] = None
+        self._tasks[task] = work in (self._aggregate, self._combine)
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
     async def _guard(
@@ -218,6 +250,7 @@ class StreamWorkflow:
             fresh=task.fresh,
             begin=task.begin,
             until=task.until,
+            rewind=task.rewind,
             now_ms=self._now(),
         )
         result = await self._insist.run(
@@ -238,19 +271,24 @@ class StreamWorkflow:
             policies.COMPUTE, queue=STREAM_COMPUTE_QUEUE,
         )  # fmt: skip
         for item in result.results:
+            if item.epoch != state.epoch:
+                return
             self._results[item.span.partition, item.span.start] = item
             self._observe(item.ends, asked_ms)
 
     async def _combine(self, task: progress.CombineTask) -> None:
         state = self._opened()
+        epoch = state.epoch
         if task.inline:
             result = await self._combine_inline(task)
         else:
-            work = stream_io.CombineInput(spec=self._task.spec, epoch=state.epoch, task=task)
+            work = stream_io.CombineInput(spec=self._task.spec, epoch=epoch, task=task)
             result = await self._insist.run(
                 "combine", "stream.combine", work, progress.CombineResult,
                 policies.COMPUTE, queue=STREAM_COMPUTE_QUEUE,
             )  # fmt: skip
+        if state.epoch != epoch:
+            return
         progress.take_combined(state, task, result)
         self._combining = False
         self._changed = True

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from activities.ports import FlushChunk, Preflight, SinkTable, TopicState
+from activities.ports import FlushChunk, Preflight, RetiredRows, SinkTable, TopicState
 from common.errors import FatalError, RetryableError, TopicMissingError
 from common.payloads import Ref, ref_for
 from streaming.offset_range import OffsetRange
@@ -139,6 +139,7 @@ class MemorySink:
     rows: dict[tuple[datetime, str], dict[str, Any]] = field(default_factory=dict)
     failures: list[Exception] = field(default_factory=list)
     writes: list[FlushChunk] = field(default_factory=list)
+    retired: list[tuple[FlushChunk, RetiredRows]] = field(default_factory=list)
 
     async def prepare(self, table: SinkTable) -> Preflight:  # noqa: ARG002 - the port's
         """Nothing to make."""
@@ -158,6 +159,16 @@ class MemorySink:
             name = (row["window_start"], row["_key"])
             if name not in self.rows or row["_version"] >= self.rows[name]["_version"]:
                 self.rows[name] = row
+
+    async def retire(self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows) -> None:  # noqa: ARG002 - the port's
+        """Mark as deleted what is left of older epochs."""
+        self.retired.append((chunk, rows))
+        since, before = rows.versions(chunk.epoch)
+        for row in self.rows.values():
+            start, end = (round(row[n].timestamp() * 1000) for n in ("window_start", "window_end"))
+            meant = start >= rows.floor_ms and rows.after_ms < end <= rows.until_ms
+            if meant and since <= row["_version"] < before and not row["_deleted"]:
+                row |= {"_version": chunk.version, "_deleted": True}
 
     async def final_rows(
         self,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import WorkflowHandle
+from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
@@ -16,12 +16,19 @@ from activities.stream_book import StreamBookActivities
 from activities.stream_sink import StreamSinkActivities
 from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE, stream_workflow_id
 from pipelines.stream import SinkSpec, StreamSpec
-from streaming.status import StreamFrom, StreamResult, StreamStatus, StreamUntil
+from streaming.status import (
+    RewindTo,
+    Rewound,
+    StreamFrom,
+    StreamResult,
+    StreamStatus,
+    StreamUntil,
+)
 from tests.unit.streaming.engine_log import make_spec
 from tests.workflows.memory import MemoryLog, MemoryRecordSink, MemorySink, MemoryStore
 from workflows.sandbox import sandboxed_runner
 from workflows.stream import StreamWorkflow
-from workflows.stream_input import STREAM_WORKFLOW, StreamInput
+from workflows.stream_input import REWIND_LATER, STREAM_WORKFLOW, StreamInput
 
 Handle = WorkflowHandle[StreamWorkflow, StreamResult]
 
@@ -67,8 +74,8 @@ class StreamRig:
         book = StreamBookActivities(self.log, self.store, self.sinks.__getitem__)
         sink = StreamSinkActivities(self.store, self.sinks.__getitem__, self.dead)
         light: list[Callable[..., Any]] = [
-            book.open, book.save_state, book.release, sink.write_flush, sink.deliver_dead_letters,
-            sink.deliver_late_events, stream.wait_for_data,
+            book.open, book.claim_epoch, book.save_state, book.release, sink.write_flush,
+            sink.deliver_dead_letters, sink.deliver_late_events, stream.wait_for_data,
         ]  # fmt: skip
         client = self.server.client
         async with (
@@ -90,11 +97,13 @@ class StreamRig:
         until: StreamUntil | None = None,
         fresh: bool = False,
         begin: StreamFrom | None = None,
+        rewind: RewindTo | None = None,
         history_events: int = 8_000,
     ) -> Handle:
         """Start the stream."""
         task = StreamInput(
             spec=spec,
+            rewind=rewind,
             until=until,
             fresh=fresh,
             begin=begin or StreamFrom(),
@@ -116,6 +125,16 @@ class StreamRig:
         """
         with self.server.auto_time_skipping_disabled():
             return await handle.result()
+
+    async def rewind(self, handle: Handle, to: RewindTo) -> Rewound:
+        """Send the update; a stream between two runs is asked again."""
+        while True:
+            try:
+                return await handle.execute_update(StreamWorkflow.rewind, to)
+            except WorkflowUpdateFailedError as error:
+                if getattr(error.cause, "type", "") != REWIND_LATER:
+                    raise
+                await self.server.sleep(0.02)
 
     async def status(self, handle: Handle) -> StreamStatus:
         """Ask the stream how it is."""
@@ -146,4 +165,5 @@ class StreamRig:
         return {
             (int(start.timestamp() * 1000), key): row["n"]
             for (start, key), row in self.sinks[sink].rows.items()
+            if not row["_deleted"]
         }

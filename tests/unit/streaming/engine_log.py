@@ -27,9 +27,19 @@ from streaming.progress import (
     take_delivered,
     take_flushed,
 )
+from streaming.retirement import retire
+from streaming.rewind import Rewind, apply_rewind, forget_results, plan_rewind
 from streaming.segment import Blob, Segment
 from streaming.side_record import pieces
-from streaming.state import PartitionState, RangeTask, SinkCursor, StreamState, decode_state
+from streaming.state import (
+    Flush,
+    PartitionState,
+    RangeTask,
+    SinkCursor,
+    StreamState,
+    decode_state,
+)
+from streaming.status import RewindTo
 from streaming.watermark import advance, observe_ends
 from tests.unit.streaming.record_maker import block_of
 
@@ -48,6 +58,8 @@ class Event:
 
 
 Log = dict[int, list[Event]]
+View = dict[tuple[int, str], tuple[int, tuple[object, ...] | None]]
+"""Version and values by window and key; a tombstone has no values."""
 
 
 def make_spec(
@@ -173,9 +185,7 @@ class Engine:
     log: Log
     state: StreamState
     now_ms: int = 0
-    views: dict[str, dict[tuple[int, str], tuple[int, tuple[object, ...]]]] = field(
-        default_factory=lambda: {name: {} for name in SINKS}
-    )
+    views: dict[str, View] = field(default_factory=lambda: {name: {} for name in SINKS})
     flying: list[RangeTask] = field(default_factory=list)
     results: dict[tuple[int, int], RangeResult] = field(default_factory=dict)
     combining: CombineTask | None = None
@@ -222,7 +232,7 @@ class Engine:
         events = self.log[span.partition][span.start : span.stop]
         partial = aggregate_events(
             self.plan_of_stream, to_frame(events, span.start), task.watermark_ms,
-            span.partition,
+            span.partition, task.floor_ms,
         )  # fmt: skip
         segment = None
         if not partial.frame.is_empty():
@@ -237,7 +247,7 @@ class Engine:
         self._judge(task, events)
         self.results[span.partition, span.start] = RangeResult(
             span=span,
-            epoch=1,
+            epoch=task.epoch,
             ledger=partial.ledger.plus(Ledger(consumed=len(events))),
             max_event_ms=partial.max_event_ms,
             segment=segment,
@@ -291,7 +301,10 @@ class Engine:
     def begin_combine(self) -> None:
         """Decide on a combine unless one is under way."""
         if self.combining is None:
-            self.combining = next_combine(self.state, self.spec, self.plan_of_stream.windowing)
+            windows = self.plan_of_stream.windowing
+            self.combining = next_combine(self.state, self.spec, windows)
+            if self.combining is None:
+                retire(self.state, windows)
 
     def end_combine(self) -> None:
         """Take the result of a combine; its rows are frozen and not yet written."""
@@ -308,13 +321,15 @@ class Engine:
         flush = next((f for f in self.state.flushes if f.flush_seq > done), None)
         if flush is None:
             return
-        self._write(self.views[sink], flush.flush_seq, flush.rows)
+        if flush.retire is not None:
+            self._retire(self.views[sink], flush)
+        else:
+            version = flush.epoch << 40 | flush.flush_seq
+            self._write(self.views[sink], version, flush.rows)
         if not lost:
             take_flushed(self.state, sink, flush.flush_seq)
 
-    def _write(
-        self, view: dict[tuple[int, str], tuple[int, tuple[object, ...]]], version: int, rows: Blob
-    ) -> None:
+    def _write(self, view: View, version: int, rows: Blob) -> None:
         seen = set()
         for row in from_bytes(rows.inline or b"").iter_rows(named=True):
             start_ms = round(row[WINDOW_START].timestamp() * 1000)
@@ -324,6 +339,26 @@ class Engine:
             values = tuple(row[name] for name in self.spec.aggregate)
             if name not in view or view[name][0] <= version:
                 view[name] = (version, values)
+
+    def _retire(self, view: View, flush: Flush) -> None:
+        """Hide what is left of older epochs, by the definition."""
+        meant = flush.retire
+        assert meant is not None
+        size_ms = self.plan_of_stream.windowing.size_ms
+        for (start_ms, key), (version, values) in view.items():
+            ended = meant.after_ms < start_ms + size_ms <= meant.until_ms
+            old = meant.since_epoch <= version >> 40 < flush.epoch
+            if values is not None and start_ms >= meant.floor_ms and ended and old:
+                view[start_ms, key] = (flush.epoch << 40 | flush.flush_seq, None)
+
+    def rewind(self, to: RewindTo) -> Rewind:
+        """Go back, as the workflow does once an epoch is claimed."""
+        windows = self.plan_of_stream.windowing
+        rewind = plan_rewind(self.state, self.spec, windows, to, dict.fromkeys(self.log, 0))
+        self.flying, self.combining = [], None
+        forget_results(self.state, self.results)
+        apply_rewind(self.state, windows, rewind, self.state.epoch + 1, self.now_ms)
+        return rewind
 
     def crash(self) -> None:
         """Lose everything but the state; what was planned is done again from its pinned input."""
@@ -337,6 +372,7 @@ class Engine:
         """Whether all is read, merged, emitted and written."""
         merged = all(p.finished for p in self.state.partitions.values())
         merged = merged and not self.state.flushes and not self.state.side_batches
+        merged = merged and self.state.retiring is None
         return merged and all(s.first_fresh_ms is None for s in self.state.segments)
 
     def finish(self) -> None:
@@ -355,4 +391,4 @@ class Engine:
 
     def rows(self, sink: str = "fast") -> dict[tuple[int, str], tuple[object, ...]]:
         """Give the final view of one sink."""
-        return {name: values for name, (_, values) in self.views[sink].items()}
+        return {name: values for name, (_, values) in self.views[sink].items() if values}
