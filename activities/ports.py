@@ -84,8 +84,14 @@ class SinkTable:
         stream: Name of the stream that owns the table.
         name: Name of the table.
         columns: All visible columns in order; for windowed streams `window_start`, `window_end`
-            (type `timestamp`), group keys, aggregates.
-        identity: Columns that with `_key` identify a row; `("window_start",)` for windowed streams.
+            (type `timestamp`), group keys, aggregates; for raw streams fields, derived columns,
+            `_topic`, `_partition`, `_offset`.
+        identity: Columns that with `_key` identify a row; `("window_start",)` for windowed streams,
+            none where `_key` alone does.
+        time: The column that says which time a row is about: readers get the newest first, and it
+            cuts a hypertable if it is part of the identity.
+        recurring_key: Whether a `_key` comes again and again, as that of a group does in every
+            window; no two rows of a raw stream share one.
         retention_ms, compress_after_ms: Housekeeping, where the sink has it.
     """
 
@@ -93,6 +99,8 @@ class SinkTable:
     name: str
     columns: tuple[SinkColumn, ...]
     identity: tuple[str, ...] = ("window_start",)
+    time: str = "window_start"
+    recurring_key: bool = True
     retention_ms: int | None = None
     compress_after_ms: int | None = None
 
@@ -153,7 +161,7 @@ class Preflight:
 
 
 class FlushSink(Protocol):
-    """A versioned table of windows.
+    """A versioned table of windows or events.
 
     Raises `SinkRefusedError`, `StaleEpochError`, `ServiceUnavailableError`.
     """
@@ -181,8 +189,10 @@ class FlushSink(Protocol):
         """
         ...
 
-    async def final_rows(self, table: str, limit: int | None = None) -> pa.Table:
-        """Read `<table>_final`, newest window first, without `_key`, at most `limit` rows."""
+    async def final_rows(
+        self, table: str, limit: int | None = None, time: str = "window_start"
+    ) -> pa.Table:
+        """Read `<table>_final`, newest `time` first, without `_key`, at most `limit` rows."""
         ...
 
     async def close(self) -> None:

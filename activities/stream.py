@@ -65,7 +65,7 @@ class StreamActivities:
         share = ANSWER_BYTES // len(task.tasks)
         results = [await self._aggregate(plan, task.topic_id, item, share) for item in task.tasks]
         topic = await self._log.describe(task.spec.topic)
-        _check_topic(task.spec.topic, task.topic_id, topic.topic_id)
+        check_topic(task.spec.topic, task.topic_id, topic.topic_id)
         results[-1] = results[-1].model_copy(update={"ends": topic.end})
         return AggregateResult(results=results)
 
@@ -136,7 +136,7 @@ class StreamActivities:
         while True:
             slice_ms = min(left_ms, _WAIT_SLICE_MS)
             topic = await self._log.wait_for_data(task.topic, task.cursors, slice_ms)
-            _check_topic(task.topic, task.topic_id, topic.topic_id)
+            check_topic(task.topic, task.topic_id, topic.topic_id)
             left_ms -= slice_ms
             news = any(end > task.cursors.get(n, -1) for n, end in topic.end.items())
             if news or left_ms <= 0 or activity.is_worker_shutdown():
@@ -149,7 +149,7 @@ class _RangeWork:
     def __init__(self, plan: StreamPlan, task: RangeTask) -> None:
         self._plan = plan
         self._task = task
-        self._decoder = _decoder(plan.spec)
+        self._decoder = decoder_of(plan.spec)
         self._held: list[tuple[RecordBlock, Decoded]] = []
         self._parts: list[RangePartial] = []
         self.dead: list[pl.DataFrame] = []
@@ -236,13 +236,15 @@ async def _timed(
     work.clock("fetch", started)
 
 
-def _decoder(spec: StreamSpec) -> RecordDecoder:
+def decoder_of(spec: StreamSpec) -> RecordDecoder:
+    """Make the decoder of a stream's records."""
     plan = compile_stream(spec)
     event_time = spec.event_time
     return RecordDecoder(plan.fields, set(plan.wanted), event_time.field, event_time.max_ahead_ms)
 
 
-def _check_topic(topic: str, expected: str, found: str) -> None:
+def check_topic(topic: str, expected: str, found: str) -> None:
+    """Raise `OffsetLostError` when a topic is not the one that the offsets belong to."""
     if expected != found:
         raise OffsetLostError(
             f"topic `{topic}`: expected the topic with id {expected}, got {found}; it was deleted "

@@ -1,6 +1,6 @@
 """Deliver what a stream froze: flushes into sinks, side outputs into their topics."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import polars as pl
 from temporalio import activity
@@ -13,9 +13,11 @@ from common.names import dead_letter_topic, dead_letter_writer, late_event_write
 from common.payloads import ObjectStore
 from pipelines.stream import SinkSpec, StreamSpec
 from streaming.combine import TIMESTAMP, WINDOW_END, WINDOW_START
-from streaming.plan import compile_stream
+from streaming.flush_chunk import chunk_count, groups
+from streaming.plan import StreamPlan, compile_stream
+from streaming.raw_row import raw_columns
 from streaming.side_record import SCHEMA
-from streaming.state import Retirement
+from streaming.state import Flush, Retirement
 
 SinkOpener = Callable[[str], FlushSink]
 
@@ -34,14 +36,10 @@ class StreamSinkActivities:
         """Write one frozen flush into one sink, chunk by chunk, or retire what it names."""
         if task.flush.retire is not None:
             return await self._retire(task, task.flush.retire)
-        rows = await thaw(self._store, task.flush.rows)
-        version = FlushChunk(task.spec.name, task.epoch, task.flush.flush_seq, 0, 1, "").version
-        rows = rows.with_columns(pl.lit(version, pl.Int64).alias("_version"))
         table = sink_table(task.spec, task.sink)
         sink = self._open_sink(task.sink.kind)
-        size = task.flush.chunk_rows
-        count = -(-rows.height // size)
-        for number in range(count):
+        count, number, written = chunk_count(task.flush), 0, 0
+        async for rows in self._chunks(task.flush):
             chunk = FlushChunk(
                 stream=task.spec.name,
                 epoch=task.epoch,
@@ -50,8 +48,17 @@ class StreamSinkActivities:
                 chunk_count=count,
                 sha256=task.flush.sha256,
             )
-            await sink.write(table, chunk, rows.slice(number * size, size).to_arrow())
-        return Done(count=rows.height)
+            version = pl.lit(chunk.version, pl.Int64).alias("_version")
+            await sink.write(table, chunk, rows.with_columns(version).to_arrow())
+            number, written = number + 1, written + rows.height
+        return Done(count=written)
+
+    async def _chunks(self, flush: Flush) -> AsyncIterator[pl.DataFrame]:
+        """Yield the rows of each chunk; no more than a few tables are in memory at a time."""
+        for group in groups(flush):
+            rows = pl.concat([await thaw(self._store, table) for table in group])
+            for start in range(0, rows.height, flush.chunk_rows):
+                yield rows.slice(start, flush.chunk_rows)
 
     async def _retire(self, task: WriteFlushInput, what: Retirement) -> Done:
         chunk = FlushChunk(
@@ -87,6 +94,8 @@ class StreamSinkActivities:
 def sink_table(spec: StreamSpec, sink: SinkSpec) -> SinkTable:
     """Describe a sink's table from the stream's specification."""
     plan = compile_stream(spec)
+    if spec.raw:
+        return _raw_table(plan, sink)
     columns = [SinkColumn(WINDOW_START, TIMESTAMP), SinkColumn(WINDOW_END, TIMESTAMP)]
     columns += [SinkColumn(name, kind) for name, kind in plan.keys]
     columns += [SinkColumn(aggregate.column, aggregate.type) for aggregate in plan.aggregates]
@@ -94,6 +103,25 @@ def sink_table(spec: StreamSpec, sink: SinkSpec) -> SinkTable:
         stream=spec.name,
         name=sink.table,
         columns=tuple(columns),
+        retention_ms=sink.retention_ms,
+        compress_after_ms=sink.compress_after_ms,
+    )
+
+
+def _raw_table(plan: StreamPlan, sink: SinkSpec) -> SinkTable:
+    """Describe a table of events.
+
+    The position of an event settles its event time, so both together identify it; an event id does
+    not, so it stands alone.
+    """
+    at = plan.spec.event_time.field
+    return SinkTable(
+        stream=plan.spec.name,
+        name=sink.table,
+        columns=tuple(SinkColumn(name, kind) for name, kind in raw_columns(plan).items()),
+        identity=() if plan.spec.identity else (at,),
+        time=at,
+        recurring_key=False,
         retention_ms=sink.retention_ms,
         compress_after_ms=sink.compress_after_ms,
     )

@@ -111,8 +111,13 @@ class ClickHouseSink:
                 settings |= {"insert_quorum": "auto", "select_sequential_consistency": 1}
             await client.command(statement, settings=settings)
 
-    async def final_rows(self, table: str, limit: int | None = None) -> pa.Table:
-        """Read `<table>_final`, newest window first, then by the rest; UUIDs come as text."""
+    async def final_rows(
+        self, table: str, limit: int | None = None, time: str = "window_start"
+    ) -> pa.Table:
+        """Read `<table>_final`, newest `time` first, then by position or the rest.
+
+        UUIDs come as text.
+        """
         client = await self._connected()
         with translated(f"reading `{table}_final`", self._address):
             found = await client.query(
@@ -127,7 +132,7 @@ class ClickHouseSink:
                     f"view `{table}_final`: expected to exist, got none; it is made when the "
                     "stream starts"
                 )
-            query = _select_final(table, kinds, limit)
+            query = _select_final(table, kinds, limit, time)
             result = await client.query_arrow(
                 query, settings={"output_format_arrow_string_as_string": 1}
             )
@@ -247,11 +252,12 @@ def _check_times(table: SinkTable, rows: pa.Table) -> None:
             )
 
 
-def _select_final(table: str, kinds: dict[str, str], limit: int | None) -> str:
+def _select_final(table: str, kinds: dict[str, str], limit: int | None, time: str) -> str:
     """Read the view with UUIDs as text, so that they also sort as text."""
     shown = [_shown(quoted(name), kind) for name, kind in kinds.items()]
     order = ", ".join(
-        f"{quoted(name)} {'DESC' if down else 'ASC'}" for name, down in order_columns(list(kinds))
+        f"{quoted(name)} {'DESC' if down else 'ASC'}"
+        for name, down in order_columns(list(kinds), time)
     )
     return f"SELECT {', '.join(shown)} FROM {quoted(table + '_final')} ORDER BY {order}" + (
         f" LIMIT {int(limit)}" if limit is not None else ""

@@ -92,13 +92,16 @@ def starts_in(rows: pa.Table, identity: tuple[str, ...], meant: RetiredRows) -> 
     return rows.filter(pc.and_(above, pc.less(starts, meant.until_ms)))
 
 
-def final_view(rows: pa.Table, identity: tuple[str, ...], limit: int | None) -> pa.Table:
-    """Keep of each identity the highest version, without tombstones, newest window first.
+def final_view(
+    rows: pa.Table, identity: tuple[str, ...], limit: int | None, time: str = "window_start"
+) -> pa.Table:
+    """Keep of each identity the highest version, without tombstones, newest `time` first.
 
     Args:
         rows: All versions, in any order and repeated or not, as `row_schema` lays them out.
         identity: Columns that with `_key` tell rows apart.
         limit: Most rows to give; None is all.
+        time: Column that says which time a row is about.
 
     Returns:
         The visible columns; nulls and then longer texts come last among equals.
@@ -108,7 +111,7 @@ def final_view(rows: pa.Table, identity: tuple[str, ...], limit: int | None) -> 
     visible = [name for name in rows.schema.names if name not in ("_key", "_version", "_deleted")]
     order = [
         (name, "descending" if descending else "ascending")
-        for name, descending in order_columns(visible)
+        for name, descending in order_columns(visible, time)
         if not pa.types.is_list(rows.schema.field(name).type)
     ]
     places = pc.sort_indices(kept, sort_keys=[*order, ("_key", "ascending")])

@@ -229,7 +229,9 @@ class KafkaFlushSink:
 
                 await _until(is_visible)
 
-    async def final_rows(self, table: str, limit: int | None = None) -> pa.Table:
+    async def final_rows(
+        self, table: str, limit: int | None = None, time: str = "window_start"
+    ) -> pa.Table:
         """Read the topic from its start and keep the last version of each row.
 
         UUIDs and JSON are text. All records are read, whatever `limit` is.
@@ -249,7 +251,7 @@ class KafkaFlushSink:
             for key, record in last.items()
         ]
         laid = pa.Table.from_pylist(rows, row_schema(columns))
-        return await asyncio.to_thread(final_view, laid, mark.identity, limit)
+        return await asyncio.to_thread(final_view, laid, mark.identity, limit, time)
 
     async def close(self) -> None:
         """Close all connections; the next use opens them again."""

@@ -115,7 +115,9 @@ class LakeSink:
         gone = await asyncio.to_thread(retired, pa.concat_tables(kept), table.identity, chunk, rows)
         await self.write(table, chunk, gone)
 
-    async def final_rows(self, table: str, limit: int | None = None) -> pa.Table:
+    async def final_rows(
+        self, table: str, limit: int | None = None, time: str = "window_start"
+    ) -> pa.Table:
         """Read all flushes that a manifest names, and keep the last version of each row.
 
         UUIDs and JSON are text. All versions are read, whatever `limit` is.
@@ -131,7 +133,7 @@ class LakeSink:
         parts = await asyncio.gather(*(self._read_flush(table, key, turns) for key in keys))
         schema = row_schema(declared_columns(owner.columns))
         rows = pa.concat_tables([schema.empty_table(), *(one for part in parts for one in part)])
-        return await asyncio.to_thread(final_view, rows, owner.identity, limit)
+        return await asyncio.to_thread(final_view, rows, owner.identity, limit, time)
 
     async def close(self) -> None:
         """Nothing stays open: every request stands alone."""

@@ -127,10 +127,15 @@ class PostgresSink:
             )
             await _record(connection, table, chunk, int(done.split()[-1]))
 
-    async def final_rows(self, table: str, limit: int | None = None) -> pa.Table:
-        """Read `<table>_final`, newest window first, then by the rest; UUIDs and JSON are text."""
+    async def final_rows(
+        self, table: str, limit: int | None = None, time: str = "window_start"
+    ) -> pa.Table:
+        """Read `<table>_final`, newest `time` first, then by position or the rest.
+
+        UUIDs and JSON are text, and text orders by its bytes.
+        """
         async with self._session(f"reading `{table}_final`") as connection:
-            return await read_final(connection, table, limit)
+            return await read_final(connection, table, limit, time)
 
     async def close(self) -> None:
         """Close the connections; the next use opens them again."""

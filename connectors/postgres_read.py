@@ -43,7 +43,9 @@ def _expression(name: str, kind: str) -> str:
     return f"{quoted(name)}::text{'[]' if kind.endswith('[]') else ''} AS {quoted(name)}"
 
 
-async def read_final(connection: asyncpg.Connection, table: str, limit: int | None) -> pa.Table:
+async def read_final(
+    connection: asyncpg.Connection, table: str, limit: int | None, time: str
+) -> pa.Table:
     """Read `<table>_final`, newest window first, then by the rest; text orders by its bytes.
 
     Raises:
@@ -65,7 +67,7 @@ async def read_final(connection: asyncpg.Connection, table: str, limit: int | No
         f"{view}.{quoted(name)}"
         + (' COLLATE "C"' if kinds[name] in _BYTEWISE else "")
         + (" DESC" if down else "")
-        for name, down in order_columns(list(kinds))
+        for name, down in order_columns(list(kinds), time)
     )
     bound = f" LIMIT {int(limit)}" if limit is not None else ""
     records = await connection.fetch(f"SELECT {shown} FROM {view} ORDER BY {order}{bound}")

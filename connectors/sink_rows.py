@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from activities.ports import FlushChunk, SinkTable
 from common.errors import ContractViolationError, SinkRefusedError
 from contracts.field_type import FieldType
+from pipelines.stream import POSITION
 
 SYSTEM_COLUMNS = ("_key", "_version", "_deleted")
 
@@ -44,10 +45,11 @@ def marker(stream: str) -> str:
     return f"sluice stream {stream}"
 
 
-def order_columns(names: list[str]) -> list[tuple[str, bool]]:
-    """Order a final view: (column, descending), newest window first, then the rest."""
-    newest = [("window_start", True)] if "window_start" in names else []
-    return newest + [(name, False) for name in names if name != "window_start"]
+def order_columns(names: list[str], time: str) -> list[tuple[str, bool]]:
+    """Order a final view: (column, descending), newest first, then by position or by the rest."""
+    newest = [(time, True)] if time in names else []
+    others = POSITION if set(POSITION) <= set(names) else names
+    return newest + [(name, False) for name in others if name != time]
 
 
 def check_declaration(table: SinkTable) -> None:

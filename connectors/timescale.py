@@ -32,7 +32,7 @@ def chunk_interval_ms(table: SinkTable) -> int:
 
 
 class TimescaleSink(PostgresSink):
-    """A `FlushSink` over a hypertable on the first time column of the identity.
+    """A `FlushSink` over a hypertable on the table's time.
 
     Where the extension is missing, or the identity has no time, a plain table stands in;
     `Preflight.notes` says so.
@@ -105,8 +105,7 @@ class TimescaleSink(PostgresSink):
                 f"compression of `{table.name}`",
                 [
                     f"ALTER TABLE {quoted(table.name)} SET (timescaledb.compress, "
-                    "timescaledb.compress_segmentby = '_key', "
-                    f"timescaledb.compress_orderby = {literal(quoted(time) + ' DESC')})",
+                    f"{_compression(table, time)})",
                     f"SELECT {schema}.remove_compression_policy({relation}, if_exists => true)",
                     f"SELECT {schema}.add_compression_policy({relation}, INTERVAL "
                     f"'{table.compress_after_ms} milliseconds')",
@@ -116,10 +115,19 @@ class TimescaleSink(PostgresSink):
 
 
 def _time_column(table: SinkTable) -> str | None:
-    times = [
-        column.name for column in table.columns if column.type.base in ("timestamp", "timestamp_ms")
-    ]
-    return next((name for name in table.identity if name in times), None)
+    """Name the column that cuts the table; a unique key of a hypertable must have it."""
+    return table.time if table.time in table.identity else None
+
+
+def _compression(table: SinkTable, time: str) -> str:
+    """Say what lies together in a compressed chunk; rows of one key, where keys come again."""
+    order = f"{quoted(time)} DESC"
+    if table.recurring_key:
+        return (
+            "timescaledb.compress_segmentby = '_key', "
+            f"timescaledb.compress_orderby = {literal(order)}"
+        )
+    return f"timescaledb.compress_orderby = {literal(f'{order}, _key')}"
 
 
 async def _functions(connection: asyncpg.Connection) -> str | None:

@@ -7,8 +7,14 @@ from common.payloads import Model
 
 EPOCH_BITS = 40
 
-_LATER: frozenset[str] = frozenset()
+_LATER: frozenset[str] = frozenset({"identity"})
 """Options of a stream that came after states had been saved."""
+
+UNGROUPABLE = frozenset({"float64", "json", "list"})
+"""Types that no key can have: a key needs one value for one thing."""
+
+POSITION = ("_topic", "_partition", "_offset")
+"""Columns of a raw stream's rows that say where the event stands in the log."""
 
 SinkKindName = Literal["clickhouse", "timescaledb", "postgres", "kafka", "lake"]
 TARGET_OPTION: dict[str, str] = {"kafka": "topic", "lake": "path"}
@@ -95,6 +101,7 @@ class StreamSpec(Model):
         fields: Types of the record's fields as written (`decimal(12,2)`, `string?`).
         aggregate: Output column to aggregate expression, in output order.
         emit_updates_ms: Interval of early emissions; None emits final rows only.
+        identity: Columns that identify an event of a raw stream; none is its position in the log.
     """
 
     kind: Literal["stream"] = "stream"
@@ -114,6 +121,12 @@ class StreamSpec(Model):
     emit_updates_ms: int | None = None
     sinks: list[SinkSpec]
     trigger: Trigger = Trigger()
+    identity: list[str] = []
+
+    @property
+    def raw(self) -> bool:
+        """Whether every event goes to the sinks as it is, without windows."""
+        return self.window is None
 
     def result_hash(self) -> str:
         """Hash what changes results: all but trigger, description, owner, sinks' housekeeping.

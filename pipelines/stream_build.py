@@ -22,9 +22,11 @@ def build_stream(values: Values) -> StreamSpec:
     emit = values.get("emit", "final")
     given = {
         name: values[name]
-        for name in ("description", "owner", "where", "derive", "group_by", "aggregate")
+        for name in (
+            "description", "owner", "where", "derive", "group_by", "aggregate", "identity",
+        )
         if name in values
-    }
+    }  # fmt: skip
     kafka = values["source"]["kafka"]
     return StreamSpec(
         name=values["name"],
@@ -81,9 +83,7 @@ def _sink(kind: str, options: Values) -> SinkSpec:
 def unsupported(spec: StreamSpec) -> list[tuple[Path, str]]:
     """List the parts of a valid stream that this version cannot run yet, with their paths."""
     found: list[tuple[Path, str]] = []
-    if spec.window is None:
-        found.append((("window",), "streams without a window"))
-    else:
+    if spec.window is not None:
         if spec.window.kind == "session":
             found.append((("window", spec.window.kind), f"{spec.window.kind} windows"))
         if spec.window.timezone is not None:

@@ -16,7 +16,9 @@ from pipelines.document import MISSING, Document, Plain
 from pipelines.duration import format_duration
 from pipelines.expression import ScalarExpression, parse_condition, parse_scalar
 from pipelines.expression_aggregate import AggregateExpression, parse_aggregate
+from pipelines.raw_check import check_raw
 from pipelines.sink_check import check_sinks
+from pipelines.stream import UNGROUPABLE
 
 MAX_PANES = 10_000
 DAY_MS = 86_400_000
@@ -29,8 +31,9 @@ RESERVED = (
     "_topic",
     "_partition",
     "_offset",
+    "_timestamp_ms",
+    "_row",
 )
-UNGROUPABLE = frozenset({"float64", "json", "list"})
 
 Values = dict[str, Any]
 Parse = Callable[[str, dict[str, FieldType]], ScalarExpression | AggregateExpression]
@@ -48,6 +51,7 @@ def check_stream(document: Document, values: Values) -> None:
     keys = _group_by(document, values, known, broken)
     _aggregates(document, values, known, broken, keys)
     _window(document, values)
+    check_raw(document, values, known, broken)
     _late_topic(document, values)
     check_sinks(document, values)
 
@@ -192,9 +196,6 @@ def _aggregates(
     windowed = values.get("window") is not None
     if windowed and not values.get("aggregate"):
         document.report(("aggregate",), "expected at least one aggregate beside `window`, got none")
-    needless = [part for part in ("aggregate", "group_by", "late", "emit") if values.get(part)]
-    if needless and not windowed:
-        document.report((needless[0],), "expected only with `window`, got it without")
 
 
 def _window(document: Document, values: Values) -> None:

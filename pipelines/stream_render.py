@@ -22,6 +22,7 @@ def render_stream(spec: StreamSpec) -> Values:
         "group_by": spec.group_by,
         "window": _window(spec.window) if spec.window else None,
         "aggregate": spec.aggregate,
+        "identity": spec.identity,
         "late": _late(spec) if spec.window else None,
         "emit": _emit(spec) if spec.window else None,
         "sinks": [_sink(sink) for sink in spec.sinks],

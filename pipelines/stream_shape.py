@@ -100,6 +100,10 @@ STREAM = Options(
             one_of=("tumbling", "sliding", "session"),
         ),
         "aggregate": Table(Expression("Aggregate call"), 0, "Output columns"),
+        "identity": Listing(
+            _COLUMN,
+            doc="Columns that identify an event where there is no window; else its position",
+        ),
         "late": Options(
             {
                 "allowed": Duration(doc="How long a fired window still takes events"),

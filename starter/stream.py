@@ -230,10 +230,11 @@ def results(
         RowFormat, typer.Option("-o", "--output", help="Form of the output.")
     ] = RowFormat.TABLE,
 ) -> None:
-    """Show the newest rows of a stream's final view, each window once in its last revision.
+    """Show the newest rows of a stream's final view: each window or event once, as it was last.
 
     Example: sluice stream results sales-1m --limit 20 --sink timescaledb
     """
+    from activities.stream_sink import sink_table
     from common.errors import UnknownNameError
     from connectors.sinks import open_sink
     from starter.stream_view import print_rows
@@ -253,7 +254,8 @@ def results(
     async def run() -> None:
         opened = open_sink(kind, settings)
         try:
-            rows = await opened.final_rows(kinds[kind].table, limit or None)
+            table = sink_table(spec, kinds[kind])
+            rows = await opened.final_rows(table.name, limit or None, table.time)
         finally:
             await opened.close()
         print_rows(rows, output.value)

@@ -101,10 +101,10 @@ def aggregate_events(
         split = _split(plan, rows, watermark_ms, floor_ms)
         frame = start_partials(plan, split.kept)
     except PolarsError:
-        _find_failures(lambda part: _prepare(plan, part), rows, errors)
+        find_failures(lambda part: prepare(plan, part), rows, errors)
         rows = _without(rows, errors)
         on_time = _split(plan, rows, watermark_ms, floor_ms).kept
-        _find_failures(lambda part: part.select(_inputs(plan)), on_time, errors)
+        find_failures(lambda part: part.select(_inputs(plan)), on_time, errors)
         rows = _without(rows, errors)
         split = _split(plan, rows, watermark_ms, floor_ms)
         frame = start_partials(plan, split.kept)
@@ -129,7 +129,7 @@ def _split(
     plan: StreamPlan, rows: pl.DataFrame, watermark_ms: int | None, floor_ms: int | None
 ) -> _Split:
     """Filter, derive, and part the late events and those below the floor from those on time."""
-    passed = _prepare(plan, rows)
+    passed = prepare(plan, rows)
     filtered = rows.height - passed.height
     kept = passed.with_columns(plan.windowing.pane_start(pl.col("_event_ms")).alias(PANE))
     late = pl.DataFrame(schema=LATE_SCHEMA)
@@ -205,8 +205,8 @@ def _derive(plan: StreamPlan, rows: pl.DataFrame) -> pl.DataFrame:
     return rows
 
 
-def _prepare(plan: StreamPlan, rows: pl.DataFrame) -> pl.DataFrame:
-    """Filter, then derive."""
+def prepare(plan: StreamPlan, rows: pl.DataFrame) -> pl.DataFrame:
+    """Filter, then derive; a `PolarsError` where an expression fails on some row."""
     return _derive(plan, rows if plan.where is None else rows.filter(plan.where))
 
 
@@ -214,10 +214,10 @@ def _inputs(plan: StreamPlan) -> list[pl.Expr]:
     return [expression for aggregate in plan.aggregates for expression in aggregate.inputs()]
 
 
-def _find_failures(
+def find_failures(
     attempt: Callable[[pl.DataFrame], pl.DataFrame], rows: pl.DataFrame, errors: list[RowError]
 ) -> None:
-    """Halve until the failing rows stand alone."""
+    """Halve until the failing rows stand alone; they are told by their `_row`."""
     if rows.is_empty():
         return
     try:
@@ -228,5 +228,5 @@ def _find_failures(
             errors.append(RowError(int(rows["_row"][0]), text))
             return
         half = rows.height // 2
-        _find_failures(attempt, rows.head(half), errors)
-        _find_failures(attempt, rows.tail(rows.height - half), errors)
+        find_failures(attempt, rows.head(half), errors)
+        find_failures(attempt, rows.tail(rows.height - half), errors)

@@ -22,11 +22,12 @@ class StreamPlan:
 
     Attributes:
         fields: Declared fields and their types.
-        wanted: Fields that some expression, key or the event time reads; others are checked but not
-            materialised.
+        wanted: Fields that some expression, key or the event time reads, all of a raw stream;
+            others are checked but not materialised.
         where: Condition of the rows that go on, over declared fields; applied before anything is
             derived. None keeps all.
         derived: Derived columns in order of declaration.
+        columns: Declared fields and derived columns and their types, in order of declaration.
         keys: Group keys and their types.
         aggregates: Output columns in order of declaration.
     """
@@ -36,6 +37,7 @@ class StreamPlan:
     wanted: frozenset[str]
     where: pl.Expr | None
     derived: tuple[tuple[str, pl.Expr], ...]
+    columns: tuple[tuple[str, FieldType], ...]
     keys: tuple[tuple[str, FieldType], ...]
     aggregates: tuple[Aggregate, ...]
     windowing: Windowing
@@ -71,9 +73,10 @@ def _compile(spec_json: str) -> StreamPlan:
     return StreamPlan(
         spec=spec,
         fields=fields,
-        wanted=frozenset(read & fields.keys()),
+        wanted=frozenset(fields if spec.raw else read & fields.keys()),
         where=where,
         derived=tuple(derived),
+        columns=tuple(known.items()),
         keys=tuple((name, known[name]) for name in spec.group_by),
         aggregates=tuple(aggregates),
         windowing=windowing(spec.window or Window(kind="tumbling", size_ms=1)),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from pipelines.stream import StreamSpec
 from streaming.offset_range import OffsetRange
+from streaming.raw_flush import number_flushes
 from streaming.state import PartitionState, RangeTask, StreamState
 
 MAX_PLANNED = 256
@@ -67,7 +68,10 @@ def plan_ranges(state: StreamState, spec: StreamSpec, limits: Limits, now_ms: in
                 break
             tasks.append(_cut(state, partition, number, spec.trigger.max_records, now_ms))
             flying += 1
-    return Plan(_batches(tasks, limits), wake_ms)
+    batches = _batches(tasks, limits)
+    if spec.raw:
+        number_flushes(state, spec, batches)
+    return Plan(batches, wake_ms)
 
 
 def _has_room(state: StreamState, spec: StreamSpec, limits: Limits) -> bool:

@@ -1,19 +1,19 @@
 """Steps of a stream's state: merge a range, decide on a combine, take its result, count flushes."""
 
-from common.payloads import Model
+from common.payloads import Model, Ref
 from pipelines.stream import StreamSpec
 from streaming.firing import copies, fire_again, next_due_ms, step_ms
 from streaming.ledger import Ledger
 from streaming.offset_index import at_most, note
 from streaming.offset_range import OffsetRange
 from streaming.planner import catching_up
+from streaming.raw_flush import take_rows
 from streaming.segment import Blob, Segment
 from streaming.side_output import SideName
-from streaming.state import Flush, RangeTask, StreamState
+from streaming.state import FLUSH_CHUNK_ROWS, Flush, RangeTask, StreamState
 from streaming.watermark import advance, firing_watermark, keeping_watermark, merge_maximum
 from streaming.window import Windowing
 
-FLUSH_CHUNK_ROWS = 50_000
 INLINE_COMBINE_BYTES = 64 * 1024
 """Segments of at most this many recorded bytes in sum are merged in the workflow."""
 
@@ -30,6 +30,8 @@ class RangeResult(Model):
         segment: Partials; None when no event was aggregated.
         dead: Dead letters; None when there were none.
         late: Late events, in pieces; none unless the stream keeps them.
+        rows: Rows of a raw stream, in one table or several.
+        superseded: Objects made on the way that nothing needs.
         ends: Ends of all partitions, read after the range.
         timings_us: Time per stage in microseconds, for the benchmark.
     """
@@ -41,6 +43,8 @@ class RangeResult(Model):
     segment: Segment | None = None
     dead: Blob | None = None
     late: list[Blob] = []
+    rows: list[Blob] = []
+    superseded: list[Ref] = []
     ends: dict[int, int] = {}
     timings_us: dict[str, int] = {}
 
@@ -97,6 +101,8 @@ def merge_next(
             merged = True
             seen_ms, most = partition.max_event_ms, at_most(len(state.partitions))
             partition.index = note(partition.index, partition.cursor, seen_ms, most)
+            take_rows(state, result.span, result.rows)
+            state.garbage += result.superseded
             partition.cursor = result.span.stop
             state.planned = [t for t in state.planned if t.span != result.span]
             state.ledger = state.ledger.plus(result.ledger)
@@ -191,7 +197,7 @@ def take_flushed(state: StreamState, sink: str, flush_seq: int) -> None:
     everywhere = min(cursor.done for cursor in state.sinks)
     done = [f for f in state.flushes if f.flush_seq <= everywhere]
     state.flushes = [f for f in state.flushes if f.flush_seq > everywhere]
-    state.garbage += [f.rows.ref for f in done if f.rows.ref is not None]
+    state.garbage += [t.ref for f in done for t in f.tables if t.ref is not None]
 
 
 def take_delivered(state: StreamState, name: SideName, sequence: int) -> None:

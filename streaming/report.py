@@ -56,7 +56,7 @@ def stream_status(
             SinkStatus(
                 sink=sink.name,
                 flush_seq=sink.done,
-                pending=state.flush_seq - sink.done,
+                pending=sum(flush.flush_seq > sink.done for flush in state.flushes),
                 error=trouble.get(sink.name),
             )
             for sink in state.sinks

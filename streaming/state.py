@@ -19,6 +19,7 @@ from streaming.segment import Blob, Segment
 from streaming.side_output import SideName, SideOutput
 
 STATE_VERSION = 1
+FLUSH_CHUNK_ROWS = 50_000
 
 Mode = Literal["running", "paused", "draining", "stopping"]
 
@@ -72,6 +73,7 @@ class RangeTask(_Mutable):
             it.
         now_ms: Workflow time when it was planned; the clock for "too far in the future".
         floor_ms: Windows that begin before it are not computed again; None computes all.
+        flush_seq: Flush that its rows go to, of a raw stream; None where windows are flushed.
     """
 
     span: OffsetRange
@@ -79,6 +81,7 @@ class RangeTask(_Mutable):
     watermark_ms: int | None
     now_ms: int
     floor_ms: int | None = None
+    flush_seq: int | None = None
 
 
 class Retirement(_Mutable):
@@ -106,6 +109,7 @@ class Flush(_Mutable):
         epoch: Epoch that it was frozen in; 0 is the stream's, of a flush from before there were
             rewinds.
         retire: Rows of older epochs that go by it; it then has none of its own.
+        more: Further tables of its rows, in order; a raw stream's ranges give several.
     """
 
     flush_seq: int
@@ -114,6 +118,12 @@ class Flush(_Mutable):
     sha256: str
     epoch: int = 0
     retire: Retirement | None = None
+    more: list[Blob] = []
+
+    @property
+    def tables(self) -> list[Blob]:
+        """All tables of its rows, in order."""
+        return [self.rows, *self.more]
 
 
 class Retiring(_Mutable):
@@ -157,7 +167,7 @@ class StreamState(_Mutable):
             started afresh.
         base_epoch: The epoch that was started afresh; 0 when it is this one.
         retiring: What older epochs wrote and may have to go; None when nothing has.
-        flush_seq: Last flush frozen.
+        flush_seq: Last flush numbered: frozen, or of a raw stream planned.
         flushes: Flushes that some sink has not committed.
         dead: Dead letters on their way to their topic.
         late: Late events on their way to the topic named in `late.to`.

@@ -8,6 +8,7 @@ from typing import TypeVar
 import polars as pl
 from temporalio.client import WorkflowHandle
 
+from activities.stream_sink import sink_table
 from common.names import STREAM_QUEUE, stream_workflow_id
 from common.settings import Settings
 from connectors.kafka import KafkaLog
@@ -18,7 +19,7 @@ from connectors.sinks import open_sink
 from connectors.temporal import connect
 from devstack.sample.sales import SalesShape, sales_records
 from pipelines.load import find_pipeline, load_stream
-from pipelines.stream import SinkSpec, StreamSpec, Trigger
+from pipelines.stream import POSITION, SinkSpec, StreamSpec, Trigger
 from streaming.status import StreamResult, StreamStatus, StreamUntil
 from workflows.stream_input import STREAM_WORKFLOW, StreamInput
 
@@ -111,14 +112,15 @@ class StreamOnStack:
         """Give what a reader of one sink sees."""
         sink = open_sink(kind, self.settings)
         try:
-            return pl.DataFrame(await sink.final_rows(self.spec.sinks[0].table))
+            table = sink_table(self.spec, self.spec.sinks[0])
+            return pl.DataFrame(await sink.final_rows(table.name, None, table.time))
         finally:
             await sink.close()
 
     @property
     def key(self) -> list[str]:
         """Columns that tell rows apart."""
-        return ["window_start", *self.spec.group_by]
+        return list(POSITION) if self.spec.raw else ["window_start", *self.spec.group_by]
 
 
 T = TypeVar("T")

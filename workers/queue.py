@@ -10,6 +10,7 @@ from temporalio.worker import Worker
 
 from activities.stream import StreamActivities
 from activities.stream_book import StreamBookActivities
+from activities.stream_deliver import StreamDeliverActivities
 from activities.stream_sink import StreamSinkActivities
 from common.errors import UnknownNameError
 from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE
@@ -44,7 +45,9 @@ def _stream(clients: Clients, _settings: WorkerSettings) -> Queue:
 
 def _stream_compute(clients: Clients, settings: WorkerSettings) -> Queue:
     heavy = StreamActivities(clients.log, clients.store)
-    return Queue((), [heavy.aggregate_ranges, heavy.combine], settings.range_slots)
+    raw = StreamDeliverActivities(clients.log, clients.store)
+    work: list[Callable[..., Any]] = [heavy.aggregate_ranges, heavy.combine, raw.deliver_ranges]
+    return Queue((), work, settings.range_slots)
 
 
 QUEUES: dict[str, Callable[[Clients, WorkerSettings], Queue]] = {

@@ -7,6 +7,7 @@ from temporalio import workflow
 from activities import stream_io
 from pipelines.stream import SinkSpec, StreamSpec
 from streaming import progress
+from streaming.raw_flush import next_flush
 from streaming.state import StreamState
 from workflows import policies
 from workflows.insistence import Insistence
@@ -30,8 +31,9 @@ async def write_flushes(
     """
     cursor = next(c for c in state.sinks if c.name == sink.name)
     while not insist.given_up:
-        await workflow.wait_condition(lambda: any(f.flush_seq > cursor.done for f in state.flushes))
-        flush = next(f for f in state.flushes if f.flush_seq > cursor.done)
+        await workflow.wait_condition(lambda: next_flush(state, cursor) is not None)
+        flush = next_flush(state, cursor)
+        assert flush is not None  # noqa: S101 - waited for
         epoch = flush.epoch or state.epoch
         work = stream_io.WriteFlushInput(spec=spec, epoch=epoch, sink=sink, flush=flush)
         await insist.run(

@@ -266,8 +266,9 @@ class StreamWorkflow:
         names = ", ".join(str(task.span) for task in batch)
         asked_ms = self._now()
         work = stream_io.AggregateInput(spec=self._task.spec, topic_id=state.topic_id, tasks=batch)
+        deed = "stream.deliver_ranges" if self._task.spec.raw else "stream.aggregate_ranges"
         result = await self._insist.run(
-            f"ranges {names}", "stream.aggregate_ranges", work, stream_io.AggregateResult,
+            f"ranges {names}", deed, work, stream_io.AggregateResult,
             policies.COMPUTE, queue=STREAM_COMPUTE_QUEUE,
         )  # fmt: skip
         for item in result.results:

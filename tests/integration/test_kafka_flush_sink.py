@@ -17,7 +17,7 @@ from common.settings import KafkaSettings
 from connectors.kafka_admin import KafkaAdmin
 from connectors.kafka_cluster import KafkaCluster
 from connectors.kafka_flush_sink import KafkaFlushSink
-from streaming.progress import FLUSH_CHUNK_ROWS
+from streaming.state import FLUSH_CHUNK_ROWS
 from tests.conformance.sink_case import TEXT, SinkCase, chunk_of, row, table_of
 
 pytestmark = pytest.mark.integration

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -136,7 +135,7 @@ class MemorySink:
         failures: Errors to raise, one per write, before the sink works again.
     """
 
-    rows: dict[tuple[datetime, str], dict[str, Any]] = field(default_factory=dict)
+    rows: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
     failures: list[Exception] = field(default_factory=list)
     writes: list[FlushChunk] = field(default_factory=list)
     retired: list[tuple[FlushChunk, RetiredRows]] = field(default_factory=list)
@@ -147,7 +146,7 @@ class MemorySink:
 
     async def write(
         self,
-        table: SinkTable,  # noqa: ARG002 - the port's
+        table: SinkTable,
         chunk: FlushChunk,
         rows: pa.Table,
     ) -> None:
@@ -156,7 +155,7 @@ class MemorySink:
             raise self.failures.pop(0)
         self.writes.append(chunk)
         for row in rows.to_pylist():
-            name = (row["window_start"], row["_key"])
+            name = (*(row[column] for column in table.identity), row["_key"])
             if name not in self.rows or row["_version"] >= self.rows[name]["_version"]:
                 self.rows[name] = row
 
@@ -174,6 +173,7 @@ class MemorySink:
         self,
         table: str,  # noqa: ARG002 - the port's
         limit: int | None = None,
+        time: str = "window_start",  # noqa: ARG002 - the port's
     ) -> pa.Table:
         """Give what a reader sees."""
         return pa.Table.from_pylist(list(self.rows.values())[:limit])

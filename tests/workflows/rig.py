@@ -13,6 +13,7 @@ from temporalio.worker import Worker
 
 from activities.stream import StreamActivities
 from activities.stream_book import StreamBookActivities
+from activities.stream_deliver import StreamDeliverActivities
 from activities.stream_sink import StreamSinkActivities
 from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE, stream_workflow_id
 from pipelines.stream import SinkSpec, StreamSpec
@@ -77,6 +78,7 @@ class StreamRig:
             book.open, book.claim_epoch, book.save_state, book.release, sink.write_flush,
             sink.deliver_dead_letters, sink.deliver_late_events, stream.wait_for_data,
         ]  # fmt: skip
+        raw = StreamDeliverActivities(self.log, self.store)
         client = self.server.client
         async with (
             Worker(
@@ -85,7 +87,7 @@ class StreamRig:
             ),
             Worker(
                 client, task_queue=STREAM_COMPUTE_QUEUE,
-                activities=[stream.aggregate_ranges, stream.combine],
+                activities=[stream.aggregate_ranges, stream.combine, raw.deliver_ranges],
             ),
         ):  # fmt: skip
             yield

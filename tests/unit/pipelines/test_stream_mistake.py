@@ -212,18 +212,6 @@ def test_valid_part_that_cannot_run_yet_is_refused(
         load_pipeline(write(tmp_path, (old, new)))
 
 
-def test_raw_stream_is_refused_until_it_can_run(tmp_path: Path) -> None:
-    path = write(
-        tmp_path,
-        ("group_by: [category]\nwindow: {tumbling: 1m}\naggregate:\n  revenue: sum(amount)\n", ""),
-    )
-    with pytest.raises(
-        PipelineSpecError,
-        match="window: not supported yet by this version: streams without a window",
-    ):
-        load_pipeline(path)
-
-
 def test_wrong_field_is_reported_once_and_not_where_it_is_used(tmp_path: Path) -> None:
     with pytest.raises(PipelineSpecError, match="1 problem") as caught:
         load_pipeline(write(tmp_path, ("amount: decimal(12,2)", "amount: money")))

@@ -1,0 +1,102 @@
+"""Rows of a raw stream: every event that passes, with its position in the log and its identity."""
+
+from dataclasses import dataclass, field
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from contracts.field_type import FieldType
+from pipelines.stream import POSITION
+from streaming.decode import OFFSET
+from streaming.group_key import MAX_KEY_BYTES, canonical_key, may_be_long
+from streaming.ledger import Ledger
+from streaming.partial import RowError, find_failures, prepare
+from streaming.plan import StreamPlan
+
+KEY, DELETED = "_key", "_deleted"
+
+_TOPIC, _PARTITION, _OFFSET = POSITION
+_POSITION_TYPES = {
+    _TOPIC: FieldType("string"),
+    _PARTITION: FieldType("int32"),
+    _OFFSET: FieldType("int64"),
+}
+
+
+@dataclass(frozen=True)
+class RawRows:
+    """What a batch of decoded events comes to.
+
+    Attributes:
+        frame: Rows in offset order: `raw_columns`, then `_key` and `_deleted`. With a declared
+            identity each `_key` is there once, its last event.
+        ledger: Counts without `consumed` and what the decoder dead-lettered; events that a later
+            one of the same identity replaced are delivered too, or the counts would depend on cuts.
+        max_event_ms: Maximum event time over all events, also filtered ones; None without events.
+        errors: Events that are dead letters, and counted so.
+    """
+
+    frame: pl.DataFrame
+    ledger: Ledger
+    max_event_ms: int | None
+    errors: list[RowError] = field(default_factory=list)
+
+
+def raw_columns(plan: StreamPlan) -> dict[str, FieldType]:
+    """Give the columns that readers see: fields, derived columns, position.
+
+    The event time is never null: a record without one is a dead letter.
+    """
+    columns = dict(plan.columns)
+    at = plan.spec.event_time.field
+    columns[at] = FieldType(columns[at].base)
+    return columns | _POSITION_TYPES
+
+
+def raw_rows(plan: StreamPlan, events: pl.DataFrame, partition: int) -> RawRows:
+    """Filter, derive and identify events.
+
+    An event counts once, where it falls first: `where` or `derive` fails, filtered, its identity is
+    one that no table can hold, delivered.
+
+    Args:
+        plan: The compiled stream.
+        events: Decoded events in offset order, with all declared fields and `_offset`.
+        partition: The partition that all events come from.
+    """
+    rows = events.with_row_index("_row")
+    at = pl.col(plan.spec.event_time.field).dt.epoch("ms")
+    maximum_ms: int | None = rows.select(at.max()).item()
+    errors: list[RowError] = []
+    try:
+        passed = prepare(plan, rows)
+    except PolarsError:
+        find_failures(lambda part: prepare(plan, part), rows, errors)
+        rows = rows.filter(~pl.col("_row").is_in([error.row for error in errors]))
+        passed = prepare(plan, rows)
+    filtered = rows.height - passed.height
+    keys = _key_columns(plan)
+    placed = passed.with_columns(
+        pl.lit(plan.spec.topic).alias(_TOPIC),
+        pl.lit(partition, pl.Int32).alias(_PARTITION),
+        pl.col(OFFSET).alias(_OFFSET),
+    ).with_columns(canonical_key(keys).alias(KEY), pl.lit(value=False).alias(DELETED))
+    if plan.spec.identity and placed.select(may_be_long(keys).any()).item():
+        long = pl.col(KEY).str.len_bytes()
+        unfit = placed.filter(long > MAX_KEY_BYTES).select("_row", long)
+        names = ", ".join(f"`{name}`" for name in plan.spec.identity)
+        errors += [
+            RowError(row, f"identity {names}: expected at most {MAX_KEY_BYTES} bytes, got {size}")
+            for row, size in unfit.iter_rows()
+        ]
+        placed = placed.filter(long <= MAX_KEY_BYTES)
+    counts = Ledger(delivered=placed.height, filtered=filtered, dead_lettered=len(errors))
+    frame = placed.select(*raw_columns(plan), KEY, DELETED)
+    if plan.spec.identity:
+        frame = frame.unique(KEY, keep="last", maintain_order=True)
+    return RawRows(frame, counts, maximum_ms, errors)
+
+
+def _key_columns(plan: StreamPlan) -> tuple[tuple[str, FieldType], ...]:
+    types = raw_columns(plan)
+    return tuple((name, types[name]) for name in plan.spec.identity or POSITION)

@@ -1,0 +1,104 @@
+"""Rows of a raw stream against plain Python."""
+
+from decimal import Decimal
+
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.stream import StreamSpec
+from streaming.ledger import Ledger
+from streaming.plan import compile_stream
+from streaming.raw_row import raw_columns, raw_rows
+from tests.unit.streaming.engine_log import Event, make_spec, to_frame
+
+EVENTS = st.lists(
+    st.builds(
+        Event,
+        st.integers(-5_000, 5_000),
+        st.sampled_from(["a", "b|", None, "\\N"]),
+        st.integers(-(10**6), 10**6),
+        st.sampled_from([0, 1, 7, 10**18, 5 * 10**18]),
+    ),
+    max_size=20,
+)
+
+
+def raw_spec(**changes: object) -> StreamSpec:
+    """Give every event with positive amount, with its double customer, which may overflow."""
+    update = {
+        "window": None, "group_by": [], "aggregate": {}, "where": "amount > 0",
+        "derive": {"double": "customer * 2"}, **changes,
+    }  # fmt: skip
+    return make_spec(0, 100).model_copy(update=update)
+
+
+@settings(max_examples=100, deadline=None)
+@given(events=EVENTS, first=st.integers(0, 2**40))
+def test_every_event_that_passes_is_one_row_with_its_position(
+    events: list[Event], first: int
+) -> None:
+    plan = compile_stream(raw_spec())
+    found = raw_rows(plan, to_frame(events, first), 3)
+    expected, dead = [], []
+    for place, event in enumerate(events):
+        if event.cents <= 0:
+            continue
+        if event.customer * 2 >= 2**63:
+            dead.append(place)
+            continue
+        offset = first + place
+        expected.append(
+            (event.event_ms, event.category, Decimal(event.cents) / 100, event.customer,
+             event.customer * 2, "events", 3, offset, f"events|3|{offset}", False)
+        )  # fmt: skip
+    rows = found.frame.with_columns(pl.col("at").dt.epoch("ms"))
+    assert rows.rows() == expected
+    assert [error.row for error in found.errors] == dead
+    filtered = len(events) - len(expected) - len(dead)
+    assert found.ledger == Ledger(
+        delivered=len(expected), filtered=filtered, dead_lettered=len(dead)
+    )
+    assert found.max_event_ms == max((e.event_ms for e in events), default=None)
+
+
+@settings(max_examples=100, deadline=None)
+@given(events=EVENTS)
+def test_of_events_with_one_identity_the_last_is_the_row_and_all_are_delivered(
+    events: list[Event],
+) -> None:
+    plan = compile_stream(raw_spec(identity=["customer"], derive={}, where=None))
+    found = raw_rows(plan, to_frame(events), 0)
+    last = {event.customer: offset for offset, event in enumerate(events)}
+    assert found.frame["_offset"].to_list() == sorted(last.values())
+    assert found.frame["_key"].is_unique().all()
+    assert found.ledger == Ledger(delivered=len(events))
+
+
+def test_a_composite_identity_keeps_texts_apart() -> None:
+    events = [Event(1, "a|b", 1, 1), Event(1, "a", 1, 1), Event(1, None, 1, 1)]
+    spec = raw_spec(identity=["category", "at"], derive={})
+    keys = raw_rows(compile_stream(spec), to_frame(events), 0).frame["_key"]
+    assert keys.to_list() == ["a\\|b|1", "a|1", "\\N|1"]
+
+
+def test_an_identity_that_no_table_can_index_is_a_dead_letter() -> None:
+    events = [Event(1, "x" * 1_999, 1, 1), Event(2, "y" * 2_001, 1, 1)]
+    found = raw_rows(compile_stream(raw_spec(identity=["category"])), to_frame(events), 0)
+    assert [e.category for e in events if e.category in set(found.frame["category"])] == [
+        "x" * 1_999
+    ]
+    assert [(error.row, error.error) for error in found.errors] == [
+        (1, "identity `category`: expected at most 2000 bytes, got 2001")
+    ]
+    assert found.ledger == Ledger(delivered=1, dead_lettered=1)
+
+
+def test_columns_are_the_fields_what_is_derived_and_the_position() -> None:
+    spec = raw_spec(fields={**raw_spec().fields, "at": "timestamp_ms?"})
+    columns = {name: str(kind) for name, kind in raw_columns(compile_stream(spec)).items()}
+    assert columns == {
+        "at": "timestamp_ms", "category": "string?", "amount": "decimal(12,2)",
+        "customer": "int64", "double": "int64", "_topic": "string", "_partition": "int32",
+        "_offset": "int64",
+    }  # fmt: skip
