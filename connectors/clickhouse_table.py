@@ -194,12 +194,12 @@ def _engine_refusals(table: SinkTable, found: FoundTable) -> list[str]:
             "make the table anew"
         )
     identity = [*table.identity, "_key"]
-    keys = [part.strip().strip("`") for part in found.sorting_key.split(",")]
+    keys = [part.strip(" `()") for part in found.sorting_key.split(",")]  # one key may be `(_key)`
     if sorted(keys) != sorted(identity):
         reasons.append(
             f"order key is ({found.sorting_key}), expected ({', '.join(identity)}): another "
             "key keeps several "
-            "rows for one window or merges different ones; make the table anew"
+            "rows for one identity or merges different ones; make the table anew"
         )
     mutable = [
         name

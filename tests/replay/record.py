@@ -26,7 +26,7 @@ from common.settings import Settings, WorkerSettings
 from connectors.temporal import connect
 from devstack import stack as devstack
 from devstack.sample.sales import START_MS, SalesShape
-from pipelines.stream import SinkSpec, StreamSpec
+from pipelines.stream import Late, SinkSpec, StreamSpec
 from tests.stack_rig import StreamOnStack, fill, sales_spec
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -167,6 +167,26 @@ async def referenced(recorder: Recorder) -> None:
     await recorder.save(stream.spec, "referenced", stream.run_id)
 
 
+async def raw(recorder: Recorder) -> None:
+    """Deliver every event, stop in the middle, go on to the pinned end and continue as new."""
+    stream = await recorder.stream("raw", 12_000, 500)
+    changes = {"window": None, "group_by": [], "aggregate": {}, "late": Late()}
+    stream.spec = stream.spec.model_copy(update=changes)
+    await stream.start(until_latest=False)
+    await stream.until(lambda s: s.ledger.consumed > 0)
+    await stream.handle.signal("stop")
+    await stream.handle.result()
+    await recorder.save(stream.spec, "raw-1", stream.run_id)
+    await recorder.fill("raw", 4_000, after_s=600)
+    await stream.start(history_events=150)
+    await stream.handle.result()
+    run_id: str | None = stream.run_id
+    number = 2
+    while run_id is not None:
+        run_id = await recorder.save(stream.spec, f"raw-{number}", run_id)
+        number += 1
+
+
 async def alter(settings: Settings, statement: str) -> None:
     """Change a table behind the sink's back."""
     dsn = settings.timescaledb.dsn
@@ -178,7 +198,7 @@ async def alter(settings: Settings, statement: str) -> None:
 
 
 SCENARIOS: dict[str, Callable[[Recorder], Awaitable[None]]] = {
-    one.__name__: one for one in (bounded, paused, drained, continued, refused, referenced)
+    one.__name__: one for one in (bounded, paused, drained, continued, refused, referenced, raw)
 }
 
 

@@ -88,7 +88,8 @@ def test_recorded_histories_hold_every_way_a_stream_goes() -> None:
     assert signals == {"pause", "resume", "drain", "stop"}
     assert activities >= {
         "stream.open", "stream.aggregate_ranges", "stream.combine", "stream.wait_for_data",
-        "stream.deliver_dead_letters", "stream.save_state", "sink.write_flush",
+        "stream.deliver_ranges", "stream.deliver_dead_letters", "stream.save_state",
+        "sink.write_flush",
     }  # fmt: skip
     assert attributes >= {
         "workflowExecutionContinuedAsNewEventAttributes", "timerStartedEventAttributes",
