@@ -20,7 +20,7 @@ from activities.stream import (
 )
 from activities.stream_io import AggregateInput, AggregateResult
 from common.names import epoch_prefix
-from common.payloads import INLINE_LIMIT_BYTES, ObjectStore, Ref
+from common.payloads import ObjectStore, Ref
 from streaming.dead_letter import dead_letter_frame
 from streaming.decode import Decoded
 from streaming.ledger import Ledger
@@ -33,6 +33,10 @@ from streaming.state import RangeTask
 
 HELD_BYTES = 16 * 1024 * 1024
 """Decoded blocks become one frozen table when their buffers come to this; it bounds the memory."""
+
+ROWS_INLINE_BYTES = 4 * 1024
+"""Rows travel inline up to this size: they pass through history once for the range and once for
+every sink."""
 
 Held = list[tuple[RecordBlock, Decoded]]
 
@@ -61,7 +65,7 @@ class StreamDeliverActivities:
         self, plan: StreamPlan, topic_id: str, task: RangeTask, share_bytes: int
     ) -> RangeResult:
         work = _RangeWork(plan, task)
-        inline_bytes = min(INLINE_LIMIT_BYTES, share_bytes)
+        inline_bytes = min(ROWS_INLINE_BYTES, share_bytes)
         frozen = _Frozen(self._store, work.prefix, recurring=bool(plan.spec.identity))
         async for held in work.batches(
             self._log.read(task.span, topic_id, BLOCK_BYTES), self._held_bytes
