@@ -133,7 +133,9 @@ async def test_every_field_of_an_event_comes_back(case: SinkCase, name: str) -> 
     for row, wanted in zip(found, (event(2), event(1)), strict=True):
         for column in ("note", "who", "ratio", "flag", "day", "tags", "_topic", "_partition"):
             assert row[column] == wanted[column], column
-        none = [] if case.kind == "clickhouse" else None  # its arrays are never null
+        none: list[int] | None = (
+            [] if case.kind == "clickhouse" else None
+        )  # its arrays are never null
         assert row["maybe"] == (wanted["maybe"] or none)
         assert str(row["price"]) == str(wanted["price"])
         assert [str(price) for price in row["prices"]] == wanted["prices"]

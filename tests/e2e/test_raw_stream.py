@@ -1,5 +1,6 @@
 """A raw stream from the command line: a user's own file, in both runs to its end."""
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -62,13 +63,13 @@ def test_raw_stream_by_position_and_by_id_from_the_command_line(sluice: Sluice) 
     assert rows["clickhouse"] == rows["timescaledb"]
     places = [(row["_partition"], row["_offset"]) for row in rows["clickhouse"]]
     assert len(places) == len(set(places)) == delivered
-    times = [row["timestamp"] for row in rows["clickhouse"]]
+    times = [datetime.fromisoformat(row["timestamp"]) for row in rows["clickhouse"]]
     assert times == sorted(times, reverse=True)
 
     last: dict[tuple[int, int], int] = {}
     for row in rows["clickhouse"]:
-        name = (row["customer_id"], row["_partition"])
-        last[name] = max(last.get(name, -1), row["_offset"])
+        place = (row["customer_id"], row["_partition"])
+        last[place] = max(last.get(place, -1), row["_offset"])
     for sink in ("clickhouse", "timescaledb"):
         found = sluice.json("stream", "results", "sales-by-id", "--sink", sink, "--limit", "0")
         ids = [row["customer_id"] for row in found]

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
+from polars._typing import PolarsDataType
 
 from common.settings import Settings
 from connectors.kafka import KafkaLog
@@ -22,7 +23,10 @@ from tests.stack_rig import KINDS, StreamOnStack, fill, sales_spec, wait_for
 TOPIC = "sales-raw-recovery"
 EVENTS = 60_000
 RANGE = 2_000
-FIELDS = {
+POSITIONS: list[tuple[str, PolarsDataType]] = list(
+    zip(POSITION, (pl.String(), pl.Int32(), pl.Int64()), strict=True)
+)
+FIELDS: dict[str, PolarsDataType] = {
     "event_id": pl.String, "timestamp": pl.Int64, "category": pl.String, "customer_id": pl.Int64,
     "product_id": pl.Int64, "amount": pl.Decimal(12, 2),
 }  # fmt: skip
@@ -45,8 +49,7 @@ async def records_of(settings: Settings) -> pl.DataFrame:
             if isinstance(sale["amount"], (int, Decimal)) and isinstance(sale["category"], str):
                 values = (sale[name] for name in FIELDS)
                 rows.append((*values, TOPIC, record.partition, record.offset))
-    position = dict(zip(POSITION, (pl.String, pl.Int32, pl.Int64), strict=True))
-    frame = pl.DataFrame(rows, schema=FIELDS | position, orient="row")
+    frame = pl.DataFrame(rows, schema=[*FIELDS.items(), *POSITIONS], orient="row")
     return frame.with_columns(pl.col("timestamp").cast(pl.Datetime("ms", "UTC")))
 
 
@@ -58,7 +61,7 @@ async def test_final_views_of_a_raw_stream_are_the_records_when_workers_are_kill
     expected = await records_of(stack)
     chance = random.Random(4)
     spec = sales_spec(stack, "raw-recovery", TOPIC, RANGE)
-    changes = {"window": None, "group_by": [], "aggregate": {}, "late": Late()}
+    changes: dict[str, object] = {"window": None, "group_by": [], "aggregate": {}, "late": Late()}
     stream = StreamOnStack(stack, spec.model_copy(update=changes))
     await stream.start()
     ended = asyncio.ensure_future(stream.handle.result())

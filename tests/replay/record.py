@@ -170,7 +170,7 @@ async def referenced(recorder: Recorder) -> None:
 async def raw(recorder: Recorder) -> None:
     """Deliver every event, stop in the middle, go on to the pinned end and continue as new."""
     stream = await recorder.stream("raw", 12_000, 500)
-    changes = {"window": None, "group_by": [], "aggregate": {}, "late": Late()}
+    changes: dict[str, object] = {"window": None, "group_by": [], "aggregate": {}, "late": Late()}
     stream.spec = stream.spec.model_copy(update=changes)
     await stream.start(until_latest=False)
     await stream.until(lambda s: s.ledger.consumed > 0)

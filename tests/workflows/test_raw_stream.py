@@ -25,7 +25,7 @@ def raw_spec(rig: StreamRig, **changes: object) -> StreamSpec:
         "window": None, "group_by": [], "aggregate": {}, "where": "amount > 0",
         "derive": {"twice": "amount * 2"}, **changes,
     }  # fmt: skip
-    return rig.spec(max_records=7, **update)
+    return rig.spec(max_records=7).model_copy(update=update)
 
 
 def positions(rig: StreamRig, sink: str = "clickhouse") -> list[tuple[int, int]]:
