@@ -45,10 +45,15 @@ def plan_rewind(
         starts: First offset still in the log, per partition; one that is not named is not checked.
 
     Raises:
-        UsageError: A partition does not exist, an offset is not read yet, or a window before the
-            floor is not emitted yet.
+        UsageError: The stream is raw, a partition does not exist, an offset is not read yet, or a
+            window before the floor is not emitted yet.
         OffsetLostError: Records that are needed are no longer in the log.
     """
+    if spec.raw:
+        raise UsageError(
+            f"rewind of stream `{spec.name}`: expected one with windows, got a raw stream, whose "
+            "rows would be written again as they are; start it with `--fresh --from TIME` to do so"
+        )
     highest_ms = highest_floor(state, spec, windows)
     if to.offsets is None:
         at_ms = max(EARLIEST_MS, to.time_ms or 0)
@@ -105,7 +110,7 @@ def forget_results(state: StreamState, results: dict[tuple[int, int], RangeResul
     """Throw away finished ranges that were not merged, and let their objects go."""
     for result in results.values():
         blobs = [*([result.segment.blob] if result.segment else []), *result.late]
-        blobs += [result.dead] if result.dead else []
+        blobs += [*result.rows, *([result.dead] if result.dead else [])]
         state.garbage += [blob.ref for blob in blobs if blob.ref is not None]
     results.clear()
 

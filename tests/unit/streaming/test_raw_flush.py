@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.errors import UsageError
 from pipelines.stream import StreamSpec
 from streaming.flush_chunk import GROUP_BYTES, chunk_count, groups
 from streaming.frame import from_bytes, to_bytes
@@ -16,8 +17,10 @@ from streaming.planner import Limits, plan_ranges
 from streaming.progress import RangeResult, forget_planned, is_finished, merge_next, take_flushed
 from streaming.raw_flush import next_flush, number_flushes, take_rows
 from streaming.raw_row import raw_rows
+from streaming.rewind import plan_rewind
 from streaming.segment import Blob
 from streaming.state import Flush, RangeTask, StreamState, decode_state
+from streaming.status import RewindTo
 from tests.unit.streaming.engine_log import Event, Log, to_frame
 from tests.unit.streaming.state_maker import blob, partition, plan_all, ref, state_of
 from tests.unit.streaming.test_raw_row import raw_spec
@@ -268,3 +271,9 @@ def test_chunks_follow_from_the_recorded_rows_and_sizes(
     flush = Flush(flush_seq=1, rows=blobs[0], more=blobs[1:], chunk_rows=10, sha256="")
     assert [[table.row_count for table in group] for group in groups(flush)] == expected
     assert chunk_count(flush) == chunks
+
+
+def test_a_rewind_of_a_raw_stream_is_refused_with_what_to_do() -> None:
+    state, spec = state_of(partition(5, end=5)), raw_spec()
+    with pytest.raises(UsageError, match="expected one with windows, got a raw stream"):
+        plan_rewind(state, spec, compile_stream(spec).windowing, RewindTo(time_ms=0), {})
