@@ -10,7 +10,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo up down test test-fast check fix bench lock setup setup-dev
+.PHONY: help demo up down test test-fast check fix bench soak lock setup setup-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ fix: setup-dev ## repair what ruff can repair, and format
 
 bench: setup .venv/.kernels ## measure; one scenario alone with SCENARIO=name
 	@$(BIN)/python -m benchmarks $(SCENARIO) $(ARGS)
+
+soak: setup-dev .venv/.kernels ## random streams with workers that die, against DuckDB (ARGS="--minutes 60")
+	@$(BIN)/python -m tests.recovery.soak $(ARGS)
 
 lock: setup-dev ## resolve the dependencies anew for Linux and macOS, Python 3.11 to 3.13 (ARGS=--upgrade)
 	@bin/lock $(ARGS)

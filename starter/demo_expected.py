@@ -18,9 +18,9 @@ _HOUR_MS = 3_600_000
 _MINUTE_MS = 60_000
 
 
-def expected_sales(values: Values) -> pl.DataFrame:
-    """Compute sales, revenue, average and distinct counts per minute and category."""
-    rows = pl.DataFrame(
+def valid_sales(values: Values) -> pl.DataFrame:
+    """Give the sales among raw records: `at` in ms, category, customer, product, cents."""
+    return pl.DataFrame(
         _rows(values, _sale),
         schema={
             "at": pl.Int64, "category": pl.String, "customer": pl.Int64, "product": pl.Int64,
@@ -28,11 +28,19 @@ def expected_sales(values: Values) -> pl.DataFrame:
         },
         orient="row",
     )  # fmt: skip
-    groups = rows.group_by(_window(_MINUTE_MS), "category").agg(
-        pl.len().alias("sales"),
-        pl.col("cents").sum(),
-        pl.col("customer").n_unique().alias("unique_customers"),
-        pl.col("product").n_unique().alias("unique_products"),
+
+
+def expected_sales(values: Values) -> pl.DataFrame:
+    """Compute sales, revenue, average and distinct counts per minute and category."""
+    groups = (
+        valid_sales(values)
+        .group_by(_window(_MINUTE_MS), "category")
+        .agg(
+            pl.len().alias("sales"),
+            pl.col("cents").sum(),
+            pl.col("customer").n_unique().alias("unique_customers"),
+            pl.col("product").n_unique().alias("unique_products"),
+        )
     )
     cents, counts = groups["cents"].to_list(), groups["sales"].to_list()
     revenue = [Decimal(total) * _CENT for total in cents]

@@ -34,7 +34,7 @@ from workflows.stream_input import REWIND_LATER, STREAM_WORKFLOW, StreamInput
 Handle = WorkflowHandle[StreamWorkflow, StreamResult]
 
 
-def event(at_ms: int, category: str = "a", amount: float = 1.0, customer: int = 1) -> bytes:
+def event(at_ms: int, category: str | None = "a", amount: float = 1.0, customer: int = 1) -> bytes:
     """Encode one record."""
     record = {"at": at_ms, "category": category, "amount": amount, "customer": customer}
     return json.dumps(record).encode()

@@ -1,0 +1,98 @@
+"""A worker process that dies at a moment: `python -m tests.recovery.crash_worker MOMENT NTH NAME`.
+
+It is the worker that users run, of both queues, with its clients wrapped. `MOMENT` `never` lives.
+"""
+
+import asyncio
+import sys
+from typing import NoReturn
+
+from temporalio.client import Client
+from temporalio.client import Interceptor as ClientInterceptor
+from temporalio.worker import (
+    ContinueAsNewInput,
+    ExecuteWorkflowInput,
+    Interceptor,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
+)
+
+from activities.ports import FlushSink
+from common.log import configure_logging
+from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE
+from common.settings import Settings, TemporalSettings
+from common.settings_load import load_settings
+from connectors.temporal import connect
+from tests.recovery.crash_moment import Crash, mortal
+from workers import process
+from workers.wiring import Clients, open_clients
+
+crash = Crash("never", 0)
+
+
+class MortalClients(Clients):
+    """Clients whose calls pass moments."""
+
+    def sink(self, kind: str) -> FlushSink:
+        """Give the sink of a kind."""
+        return mortal(super().sink(kind), crash, {"write": f"write:{kind}"})
+
+
+def open_mortal_clients(settings: Settings) -> MortalClients:
+    """Make the clients of a worker, wrapped."""
+    clients = open_clients(settings)
+    return MortalClients(
+        settings,
+        mortal(clients.log, crash, {"read": "fetch"}),
+        mortal(clients.store, crash, {"put": "put", "create": "create"}),
+        mortal(clients.topics, crash, {"write_once": "deliver"}),
+    )
+
+
+class _Outbound(WorkflowOutboundInterceptor):
+    def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:  # noqa: A002
+        crash.passes("before:continue")
+        super().continue_as_new(input)
+
+
+class _Inbound(WorkflowInboundInterceptor):
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        super().init(_Outbound(outbound))
+
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> object:  # noqa: A002
+        if input.args[0].carried is not None:
+            crash.passes("after:continue")
+        return await super().execute_workflow(input)
+
+
+class MortalWorkflows(ClientInterceptor, Interceptor):
+    """Passes the moments of continue-as-new."""
+
+    def workflow_interceptor_class(
+        self,
+        input: WorkflowInterceptorClassInput,  # noqa: A002, ARG002
+    ) -> type[WorkflowInboundInterceptor] | None:
+        """Give what stands around every workflow."""
+        return _Inbound
+
+
+async def connect_mortal(settings: TemporalSettings) -> Client:
+    """Connect a client whose workers pass the moments of workflows."""
+    config = (await connect(settings)).config()
+    config["interceptors"] = [MortalWorkflows()]
+    return Client(**config)
+
+
+def main() -> None:
+    """Serve both queues until killed."""
+    crash.moment, crash.nth = sys.argv[1], int(sys.argv[2])
+    settings = load_settings()
+    configure_logging(settings.log)
+    vars(process).update(open_clients=open_mortal_clients, connect=connect_mortal)
+    queues = [STREAM_QUEUE, STREAM_COMPUTE_QUEUE]
+    asyncio.run(process.serve(settings, queues, sys.argv[3]))
+
+
+if __name__ == "__main__":
+    main()

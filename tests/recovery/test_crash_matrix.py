@@ -1,0 +1,66 @@
+"""Workers that die at exact moments, one after the other: nothing is lost or counted twice."""
+
+import asyncio
+import random
+
+import polars as pl
+import pytest
+
+from common.settings import Settings
+from devstack.sample.sales import SalesShape
+from starter.compare import compare
+from starter.demo_expected import expected_sales
+from tests.recovery.crash_moment import MOMENTS
+from tests.recovery.crash_run import Death, apart, run_through
+from tests.stack_rig import KINDS, StreamOnStack, fill, raw_values, sales_spec
+
+pytestmark = pytest.mark.recovery
+
+TOPIC = "sales-crash"
+EVENTS = 120_000
+RANGE = 1_000
+HISTORY_EVENTS = 150
+"""So few that the state is handed to a new run every few seconds."""
+
+PARTS = 3
+
+
+@pytest.fixture(scope="module")
+def expected(stack: Settings) -> pl.DataFrame:
+    """Fill the topic once; what any run must show, computed without the engine."""
+
+    async def prepare() -> list[bytes | None]:
+        await fill(stack, SalesShape(EVENTS, seed=12, malformed=0.01, topic=TOPIC))
+        return await raw_values(stack, TOPIC)
+
+    return expected_sales(asyncio.run(prepare()))
+
+
+def schedule(part: int) -> list[Death]:
+    """Give a third of all moments, mixed, each at an early passage."""
+    chance = random.Random(part)
+    moments = [moment for n, moment in enumerate(MOMENTS) if n % PARTS == part]
+    chance.shuffle(moments)
+    return [
+        Death(moment, 1 if "continue" in moment else chance.randint(1, 3)) for moment in moments
+    ]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("part", range(PARTS))
+async def test_final_views_are_exact_when_workers_die_at_every_moment(
+    stack: Settings, expected: pl.DataFrame, part: int
+) -> None:
+    settings = await apart(stack)
+    stream = StreamOnStack(settings, sales_spec(settings, f"crash-{part}", TOPIC, RANGE))
+    await stream.start(history_events=HISTORY_EVENTS)
+    deaths = schedule(part)
+    result, died = await run_through(stream, deaths)
+    assert died == len(deaths), f"ended before {deaths[died]}"
+    assert result.state == "completed"
+    assert result.ledger.balanced
+    assert result.ledger.consumed == EVENTS
+    assert result.ledger.late == 0
+    for kind in KINDS:
+        found = compare(expected, await stream.view(kind), stream.key)
+        assert found.different_rows == 0, (kind, found.examples)
