@@ -37,12 +37,15 @@ def expected(stack: Settings) -> pl.DataFrame:
 
 
 def schedule(part: int) -> list[Death]:
-    """Give a third of all moments, mixed, each at an early passage."""
+    """Give a third of all moments, mixed, each at an early passage; a stream opens only once."""
     chance = random.Random(part)
     moments = [moment for n, moment in enumerate(MOMENTS) if n % PARTS == part]
     chance.shuffle(moments)
+    moments.sort(key=lambda moment: "create" not in moment)
+    once = ("create", "continue")
     return [
-        Death(moment, 1 if "continue" in moment else chance.randint(1, 3)) for moment in moments
+        Death(moment, 1 if any(name in moment for name in once) else chance.randint(1, 3))
+        for moment in moments
     ]
 
 
