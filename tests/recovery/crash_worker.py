@@ -51,7 +51,7 @@ def open_mortal_clients(settings: Settings) -> MortalClients:
 
 
 class _Outbound(WorkflowOutboundInterceptor):
-    def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:  # noqa: A002
+    def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:  # noqa: A002 - the interceptor's
         crash.passes("before:continue")
         super().continue_as_new(input)
 
@@ -60,7 +60,7 @@ class _Inbound(WorkflowInboundInterceptor):
     def init(self, outbound: WorkflowOutboundInterceptor) -> None:
         super().init(_Outbound(outbound))
 
-    async def execute_workflow(self, input: ExecuteWorkflowInput) -> object:  # noqa: A002
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> object:  # noqa: A002 - the interceptor's
         if input.args[0].carried is not None:
             crash.passes("after:continue")
         return await super().execute_workflow(input)
@@ -71,7 +71,7 @@ class MortalWorkflows(ClientInterceptor, Interceptor):
 
     def workflow_interceptor_class(
         self,
-        input: WorkflowInterceptorClassInput,  # noqa: A002, ARG002
+        input: WorkflowInterceptorClassInput,  # noqa: A002, ARG002 - the interceptor's
     ) -> type[WorkflowInboundInterceptor] | None:
         """Give what stands around every workflow."""
         return _Inbound

@@ -1,12 +1,13 @@
 """The same log gives the same final view, however it is cut, restarted or sped up."""
 
 import random
+from collections.abc import Callable
 
 import pytest
 
 from pipelines.stream import StreamSpec, Trigger, Window
 from streaming.ledger import Ledger
-from streaming.status import StreamUntil
+from streaming.status import StreamStatus, StreamUntil
 from tests.unit.streaming.engine_log import Event, Log, brute_force
 from tests.workflows.rig import StreamRig, event
 
@@ -69,6 +70,10 @@ def same(found: dict[tuple[int, str], Row], expected: dict[tuple[int, str], Row]
     )
 
 
+def consumed(least: int) -> Callable[[StreamStatus], bool]:
+    return lambda status: status.ledger.consumed >= least
+
+
 def sized(spec: StreamSpec, max_records: int) -> StreamSpec:
     return spec.model_copy(update={"trigger": Trigger(interval_ms=0, max_records=max_records)})
 
@@ -102,7 +107,7 @@ async def test_final_view_is_the_same_for_every_number_of_restarts(
         size = chance.choice([1, 7, 50])
         handle = await rig.start(sized(spec, size))
         least = chance.randint(1, sum(LENGTHS))
-        await rig.until(handle, lambda s, least=least: s.ledger.consumed >= least)  # type: ignore[misc]
+        await rig.until(handle, consumed(least))
         await handle.signal(chance.choice(["stop", "drain"]))
         await rig.ended(handle)
     result = await rig.ended(await rig.start(sized(spec, EVERYTHING), until=LATEST))
