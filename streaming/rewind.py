@@ -54,6 +54,7 @@ def plan_rewind(
             f"rewind of stream `{spec.name}`: expected one with windows, got a raw stream, whose "
             "rows would be written again as they are; start it with `--fresh --from TIME` to do so"
         )
+    _require_boundaries(spec)
     highest_ms = highest_floor(state, spec, windows)
     if to.offsets is None:
         at_ms = max(EARLIEST_MS, to.time_ms or 0)
@@ -113,6 +114,18 @@ def forget_results(state: StreamState, results: dict[tuple[int, int], RangeResul
         blobs += [*result.rows, *([result.dead] if result.dead else [])]
         state.garbage += [blob.ref for blob in blobs if blob.ref is not None]
     results.clear()
+
+
+def _require_boundaries(spec: StreamSpec) -> None:
+    """Refuse windows whose boundaries do not follow from a size and a distance."""
+    window = spec.window
+    if window is not None and (window.kind == "session" or window.timezone is not None):
+        zone = "" if window.timezone is None else " in a time zone"
+        raise UsageError(
+            f"rewind of stream `{spec.name}`: expected a stream of tumbling or sliding windows in "
+            f"UTC, got one of {window.kind} windows{zone}: not supported yet by this version; "
+            "start it with `--fresh`"
+        )
 
 
 def _known(partition: PartitionState) -> list[Entry]:

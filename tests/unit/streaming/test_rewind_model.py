@@ -3,11 +3,13 @@
 import copy
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.errors import UsageError
+from common.errors import OffsetLostError, UsageError
 from pipelines.stream import StreamSpec, Window
+from streaming.rewind import plan_rewind
 from streaming.status import RewindTo
 from tests.unit.streaming.engine_log import (
     SINKS,
@@ -221,3 +223,70 @@ def test_offsets_fix_the_first_boundary_above_what_was_before_them() -> None:
     assert rewind.floor_ms == 8_000
     engine.finish()
     assert engine.rows() == brute_force(log)
+
+
+@pytest.mark.parametrize(
+    ("window", "got"),
+    [
+        (Window(kind="session", size_ms=5), "one of session windows"),
+        (
+            Window(kind="tumbling", size_ms=86_400_000, timezone="Europe/Berlin"),
+            "one of tumbling windows in a time zone",
+        ),
+    ],
+)
+def test_streams_whose_windows_have_no_common_boundaries_are_refused(
+    window: Window, got: str
+) -> None:
+    engine = Engine.start(make_spec(0, 8), {0: seconds(3)})
+    engine.finish()
+    spec = engine.spec.model_copy(update={"window": window})
+    windows = engine.plan_of_stream.windowing
+    with pytest.raises(UsageError, match=f"got {got}: not supported yet"):
+        plan_rewind(engine.state, spec, windows, RewindTo(time_ms=0), {})
+
+
+def test_records_that_the_log_no_longer_has_refuse_a_rewind_that_needs_them() -> None:
+    engine = Engine.start(make_spec(0, 8), {0: seconds(20)})
+    engine.finish()
+    windows = engine.plan_of_stream.windowing
+    to = RewindTo(time_ms=9_000)
+    assert plan_rewind(engine.state, engine.spec, windows, to, {0: 16}).offsets == {0: 16}
+    with pytest.raises(OffsetLostError, match="0 from 16 on in topic `events`, got 0 from 17"):
+        plan_rewind(engine.state, engine.spec, windows, to, {0: 17})
+
+
+def test_a_stream_that_kept_no_index_begins_again_at_the_beginning_of_its_log() -> None:
+    log = {0: seconds(20)}
+    engine = Engine.start(make_spec(0, 8), log)
+    engine.finish()
+    engine.state.partitions[0].index = []
+    engine.state.emitted_ms = None
+    assert engine.rewind(RewindTo(time_ms=9_000)).offsets == {0: 0}
+    engine.log = {0: seconds(20, "ac")}
+    engine.finish()
+    kept = {name: row for name, row in brute_force(log).items() if name[0] < 9_000}
+    anew = brute_force(engine.log)
+    assert engine.rows() == kept | {name: row for name, row in anew.items() if name[0] >= 9_000}
+
+
+def test_a_higher_floor_does_not_forget_what_lies_between_the_two() -> None:
+    engine = Engine.start(make_spec(0, 4), {0: seconds(20)}, hidden=True)
+    engine.finish()
+    engine.rewind(RewindTo(time_ms=5_000))
+    engine.log = {0: seconds(20, "ac")}
+    for _ in range(6):
+        engine.plan()
+        engine.run_range(0)
+        engine.merge()
+        if engine.state.watermark_ms is not None and engine.state.watermark_ms > 12_000:
+            break
+        engine.begin_combine()
+        engine.end_combine()
+    second = engine.rewind(RewindTo(time_ms=9_000)).floor_ms
+    engine.finish()
+    assert second <= 9_000
+    found = {name: values[0] for name, values in engine.rows().items()}
+    expected = {(at * 1_000, key): 1 for at in range(5) for key in "ab"}
+    expected |= {(at * 1_000, key): 1 for at in range(5, 20) for key in "ac"}
+    assert found == expected
