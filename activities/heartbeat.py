@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from temporalio import activity
 
+from activities.own_run import refuse_reset_run
+
 BEAT_S = 1.5
 """Well below the shortest heartbeat time-out in `workflows.policies`."""
 
@@ -22,11 +24,13 @@ def with_heartbeats(
     """Send heartbeats for as long as an activity runs; they carry its seconds so far.
 
     An outside system that hangs is then told by the connector's own time-out, which is retried
-    for ever, and not by a heartbeat time-out, which says that the worker was lost.
+    for ever, and not by a heartbeat time-out, which says that the worker was lost. Work of a run
+    that was reset is refused first.
     """
 
     @functools.wraps(work)
     async def beating(self: S, task: T) -> R:
+        refuse_reset_run(task)
         beats = asyncio.create_task(_beat())
         try:
             return await work(self, task)

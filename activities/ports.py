@@ -113,6 +113,8 @@ class FlushChunk:
         chunk: Number of the chunk within the flush, from 0.
         chunk_count: Chunks of the flush.
         sha256: Hash of the frozen rows of the whole flush.
+        complete_ms: With the last chunk of this flush, every window that ended at or before this
+            time is whole in the sink; the sink tells its readers in the same write.
     """
 
     stream: str
@@ -121,6 +123,14 @@ class FlushChunk:
     chunk: int
     chunk_count: int
     sha256: str
+    complete_ms: int | None = None
+
+    @property
+    def progress(self) -> "Progress | None":
+        """What readers may be told once this chunk is written; None before the last one."""
+        if self.complete_ms is None or self.chunk < self.chunk_count - 1:
+            return None
+        return Progress(self.epoch, self.complete_ms, self.version)
 
     @property
     def version(self) -> int:
@@ -145,6 +155,21 @@ class RetiredRows:
     def versions(self, epoch: int) -> tuple[int, int]:
         """Give the first version that is meant, and the first one of the chunk's epoch."""
         return self.since_epoch << 40, epoch << 40
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a sink tells its readers of a stream.
+
+    Attributes:
+        complete_ms: Every window that ended at or before this time is whole in this sink; within
+            an epoch it never goes back.
+        version: Of the last flush written before.
+    """
+
+    epoch: int
+    complete_ms: int
+    version: int
 
 
 @dataclass(frozen=True)
@@ -187,6 +212,17 @@ class FlushSink(Protocol):
         Nothing is physically deleted, so a late writer of an older epoch changes nothing. Doing it
         twice is doing it once.
         """
+        ...
+
+    async def publish(self, table: SinkTable, progress: Progress) -> None:
+        """Tell readers that time went on without rows; where a sink can only tell with rows, no-op.
+
+        Older progress than what was told changes nothing.
+        """
+        ...
+
+    async def progress(self, table: SinkTable) -> Progress | None:
+        """Read what readers are told; None before the first flush."""
         ...
 
     async def final_rows(

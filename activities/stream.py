@@ -121,7 +121,9 @@ class StreamActivities:
         )
         prefix = f"{epoch_prefix(task.spec.name, task.epoch)}/combine-{task.task.name_seq}"
         kept = await freeze(self._store, f"{prefix}-kept", combined.kept, INLINE_LIMIT_BYTES)
-        emitted = await freeze(self._store, f"{prefix}-rows", combined.emitted, INLINE_LIMIT_BYTES)
+        emitted = await freeze(
+            self._store, f"{prefix}-rows", combined.emitted, task.task.rows_inline_bytes
+        )
         return combine_result(combined, kept, emitted)
 
     @activity.defn(name="stream.wait_for_data")
@@ -248,5 +250,6 @@ def check_topic(topic: str, expected: str, found: str) -> None:
     if expected != found:
         raise OffsetLostError(
             f"topic `{topic}`: expected the topic with id {expected}, got {found}; it was deleted "
-            "and made anew, start with `--fresh` to read the new one"
+            "and made anew; go on with the new one with `--accept-loss`, or compute everything "
+            "from it with `--fresh`"
         )

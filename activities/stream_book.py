@@ -12,12 +12,14 @@ from activities.stream_io import (
     OpenResult,
     ReleaseInput,
     SaveInput,
+    SurveyInput,
 )
 from activities.stream_record import SavedState, StreamRecord
 from activities.stream_sink import SinkOpener, sink_table
 from common.errors import OffsetLostError, UsageError
 from common.payloads import ObjectStore
 from pipelines.stream import StreamSpec
+from streaming.loss import LogSurvey, accept_loss
 from streaming.plan import compile_stream
 from streaming.rewind import apply_rewind, plan_rewind
 from streaming.state import PartitionState, SinkCursor, StreamState, decode_state
@@ -47,7 +49,7 @@ class StreamBookActivities:
         saved = None if task.fresh else await record.latest()
         if saved is not None and await record.is_last(saved.epoch):
             # First what may refuse it: a state that was taken in vain could not be gone on from.
-            state = _resumed(saved, task.spec, topic)
+            state = _resumed(saved, task, topic)
             windows = compile_stream(task.spec).windowing
             rewind = None
             if task.rewind is not None:
@@ -80,7 +82,8 @@ class StreamBookActivities:
         in_sinks, _ = await self._prepare(task.spec)
         record = StreamRecord(self._store, task.spec.name)
         epoch = await _claim(record, task.owner, task.epoch, in_sinks)
-        return ClaimResult(epoch=epoch, starts=topic.start)
+        run_id = activity.info().workflow_run_id or ""
+        return ClaimResult(epoch=epoch, starts=topic.start, run_id=run_id)
 
     async def _prepare(self, spec: StreamSpec) -> tuple[int, list[str]]:
         """Prepare the sinks; gives the highest epoch they know of, and what they had to say."""
@@ -131,6 +134,12 @@ class StreamBookActivities:
             return {**topic.end, **until.offsets}
         return topic.end
 
+    @activity.defn(name="stream.survey_log")
+    @with_heartbeats
+    async def survey_log(self, task: SurveyInput) -> LogSurvey:
+        """Tell what the log holds now."""
+        return _survey(await self._log.describe(task.topic))
+
     @activity.defn(name="stream.save_state")
     @with_heartbeats
     async def save_state(self, task: SaveInput) -> Done:
@@ -155,14 +164,22 @@ def _pin_end(state: StreamState, stops: dict[int, int] | None, topic: TopicState
             partition.until = max(partition.cursor, stops.get(number, partition.cursor))
 
 
-def _resumed(saved: SavedState, spec: StreamSpec, topic: TopicState) -> StreamState:
-    state = decode_state(saved.content)
+def _survey(topic: TopicState) -> LogSurvey:
+    return LogSurvey(topic_id=topic.topic_id, start=topic.start, end=topic.end)
+
+
+def _resumed(saved: SavedState, task: OpenInput, topic: TopicState) -> StreamState:
+    state, spec = decode_state(saved.content), task.spec
     if state.spec_hash != spec.result_hash():
         raise UsageError(
             f"stream `{spec.name}`: expected the specification that its saved state was computed "
             "with, got one that gives other results; start with `--fresh` to compute everything "
             "again, or undo the change"
         )
+    if task.accept_loss:
+        for partition in state.partitions.values():
+            partition.until = None  # where the last run ended
+        accept_loss(state, spec, {}, _survey(topic), task.now_ms)
     _require_topic(spec.topic, state.topic_id, topic)
     state.mode, state.reason = "running", ""
     for number in topic.end.keys() - state.partitions.keys():
@@ -175,8 +192,8 @@ def _require_topic(name: str, topic_id: str, topic: TopicState) -> None:
     if topic_id != topic.topic_id:
         raise OffsetLostError(
             f"topic `{name}`: expected the topic with id {topic_id}, "
-            f"got {topic.topic_id}; it was deleted and made anew, start with `--fresh` to read the "
-            "new one"
+            f"got {topic.topic_id}; it was deleted and made anew; go on with the new "
+            "one with `--accept-loss`, or compute everything from it with `--fresh`"
         )
 
 

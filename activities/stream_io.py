@@ -8,12 +8,23 @@ from streaming.state import Flush, RangeTask
 from streaming.status import RewindTo, StreamFrom, StreamUntil
 
 
-class OpenInput(Model):
+class Work(Model):
+    """What every activity of a stream is given.
+
+    Attributes:
+        run_id: Run that the workflow's history began as; see `activities.own_run`.
+    """
+
+    run_id: str = ""
+
+
+class OpenInput(Work):
     """Resume a stream from its saved state or claim a new epoch.
 
     Attributes:
         owner: First run id of the workflow's chain.
         rewind: Where the saved state is turned back to before the run goes on.
+        accept_loss: Whether a saved state goes on without what the log no longer has.
     """
 
     spec: StreamSpec
@@ -23,6 +34,7 @@ class OpenInput(Model):
     until: StreamUntil | None
     now_ms: int
     rewind: RewindTo | None = None
+    accept_loss: bool = False
 
 
 class OpenResult(Model):
@@ -32,7 +44,7 @@ class OpenResult(Model):
     notes: list[str] = []
 
 
-class ClaimInput(Model):
+class ClaimInput(Work):
     """An epoch that a running stream wants for a rewind.
 
     Attributes:
@@ -47,13 +59,14 @@ class ClaimInput(Model):
 
 
 class ClaimResult(Model):
-    """The epoch that was claimed, and the first offset still in the log per partition."""
+    """The epoch that was claimed, the first offset per partition, and the run that it is for."""
 
     epoch: int
     starts: dict[int, int]
+    run_id: str = ""
 
 
-class AggregateInput(Model):
+class AggregateInput(Work):
     """Ranges to aggregate, each pinned with all that its result depends on."""
 
     spec: StreamSpec
@@ -67,7 +80,7 @@ class AggregateResult(Model):
     results: list[RangeResult]
 
 
-class CombineInput(Model):
+class CombineInput(Work):
     """Segments to merge."""
 
     spec: StreamSpec
@@ -75,7 +88,7 @@ class CombineInput(Model):
     task: CombineTask
 
 
-class WaitInput(Model):
+class WaitInput(Work):
     """Offsets beyond which there is news, and how long to wait for it."""
 
     topic: str
@@ -90,7 +103,13 @@ class WaitResult(Model):
     ends: dict[int, int]
 
 
-class WriteFlushInput(Model):
+class SurveyInput(Work):
+    """The topic to look at."""
+
+    topic: str
+
+
+class WriteFlushInput(Work):
     """One frozen flush for one sink."""
 
     spec: StreamSpec
@@ -99,7 +118,17 @@ class WriteFlushInput(Model):
     flush: Flush
 
 
-class SideOutputInput(Model):
+class PublishInput(Work):
+    """What one sink is to tell its readers."""
+
+    spec: StreamSpec
+    epoch: int
+    sink: SinkSpec
+    flush_seq: int
+    complete_ms: int
+
+
+class SideOutputInput(Work):
     """Frozen records of a side output, delivered in one transaction under the last one's sequence.
 
     Attributes:
@@ -114,7 +143,7 @@ class SideOutputInput(Model):
     to: str = ""
 
 
-class SaveInput(Model):
+class SaveInput(Work):
     """A state to keep beyond the workflow's retention."""
 
     pipeline: str
@@ -123,7 +152,7 @@ class SaveInput(Model):
     state: str
 
 
-class ReleaseInput(Model):
+class ReleaseInput(Work):
     """Objects that nothing needs any more."""
 
     refs: list[Ref]

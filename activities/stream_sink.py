@@ -7,11 +7,19 @@ from temporalio import activity
 
 from activities.blob import thaw
 from activities.heartbeat import with_heartbeats
-from activities.ports import FlushChunk, FlushSink, RecordSink, RetiredRows, SinkColumn, SinkTable
-from activities.stream_io import Done, SideOutputInput, WriteFlushInput
+from activities.ports import (
+    FlushChunk,
+    FlushSink,
+    Progress,
+    RecordSink,
+    RetiredRows,
+    SinkColumn,
+    SinkTable,
+)
+from activities.stream_io import Done, PublishInput, SideOutputInput, WriteFlushInput
 from common.names import dead_letter_topic, dead_letter_writer, late_event_writer
 from common.payloads import ObjectStore
-from pipelines.stream import SinkSpec, StreamSpec
+from pipelines.stream import EPOCH_BITS, SinkSpec, StreamSpec
 from streaming.combine import TIMESTAMP, WINDOW_END, WINDOW_START
 from streaming.flush_chunk import chunk_count, groups
 from streaming.plan import StreamPlan, compile_stream
@@ -47,6 +55,7 @@ class StreamSinkActivities:
                 chunk=number,
                 chunk_count=count,
                 sha256=task.flush.sha256,
+                complete_ms=task.flush.complete_ms,
             )
             version = pl.lit(chunk.version, pl.Int64).alias("_version")
             await sink.write(table, chunk, rows.with_columns(version).to_arrow())
@@ -68,6 +77,15 @@ class StreamSinkActivities:
         sink = self._open_sink(task.sink.kind)
         await sink.retire(sink_table(task.spec, task.sink), chunk, rows)
         return Done()
+
+    @activity.defn(name="sink.publish_progress")
+    @with_heartbeats
+    async def publish_progress(self, task: PublishInput) -> Done:
+        """Tell a sink's readers up to where it is whole, when no rows say so."""
+        progress = Progress(task.epoch, task.complete_ms, task.epoch << EPOCH_BITS | task.flush_seq)
+        sink = self._open_sink(task.sink.kind)
+        await sink.publish(sink_table(task.spec, task.sink), progress)
+        return Done(count=1)
 
     @activity.defn(name="stream.deliver_dead_letters")
     @with_heartbeats

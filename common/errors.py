@@ -16,7 +16,8 @@ SluiceError
     ├── StaleEpochError           a newer epoch of this stream owns the target
     ├── PayloadTooLargeError      a value is above the hard limit of a payload
     ├── StateNotSavedError        the last run left no state to go on from
-    └── StateVersionError         stored state is of a version that this worker cannot read
+    ├── StateVersionError         stored state is of a version that this worker cannot read
+    └── RunResetError             the run was reset, and its history is no longer what happened
 
 A message reads: what failed, which, what was expected, what came, what to do next; lowercase, no
 full stop.
@@ -108,6 +109,10 @@ class StateNotSavedError(FatalError):
 
 class StateVersionError(FatalError):
     """Stored state has a version that this worker cannot read."""
+
+
+class RunResetError(FatalError):
+    """The run of a workflow was reset; what it would write contradicts what was written."""
 
 
 def _subclasses(root: type[SluiceError]) -> Iterator[type[SluiceError]]:

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
-from activities.ports import FlushChunk, Preflight, RetiredRows, SinkTable
+from activities.ports import FlushChunk, Preflight, Progress, RetiredRows, SinkTable
 from common.errors import ContractViolationError, SettingsError, SinkRefusedError
 from common.settings import ClickHouseSettings
 from connectors.clickhouse_error import translated
+from connectors.clickhouse_progress import STATEMENTS, tell, told
 from connectors.clickhouse_table import (
     EARLIEST_MS,
     LATEST_MS,
@@ -79,6 +80,8 @@ class ClickHouseSink:
                     f"{literal(marker(table.stream))}"
                 )
             await client.command(create_view(table))
+            for statement in STATEMENTS:
+                await client.command(statement)
             highest = await client.query(f"SELECT max(_version) FROM {quoted(table.name)}")
         self._replicated[table.name] = found.replicated
         return Preflight(
@@ -88,8 +91,24 @@ class ClickHouseSink:
     async def write(self, table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> None:
         """Write one frozen chunk with one insert; nothing of a refused chunk is visible."""
         checked = conform(table, chunk, rows)
-        if checked.num_rows == 0:
-            return
+        if checked.num_rows:
+            await self._insert(table, chunk, checked)
+        if chunk.progress is not None:
+            await self.publish(table, chunk.progress)
+
+    async def publish(self, table: SinkTable, progress: Progress) -> None:
+        """Tell readers how far the stream is, once its rows are in."""
+        client = await self._connected()
+        with translated("writing to `sluice_streams`", self._address):
+            await tell(client, table, progress)
+
+    async def progress(self, table: SinkTable) -> Progress | None:
+        """Read the stream's row of `sluice_streams_final`."""
+        client = await self._connected()
+        with translated("reading `sluice_streams_final`", self._address):
+            return await told(client, table)
+
+    async def _insert(self, table: SinkTable, chunk: FlushChunk, checked: pa.Table) -> None:
         _check_times(table, checked)
         place = checked.schema.get_field_index("_deleted")
         checked = checked.set_column(place, "_deleted", checked["_deleted"].cast(pa.uint8()))

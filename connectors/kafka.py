@@ -277,7 +277,8 @@ def _require_same(meta: TopicMetadata, topic_id: str) -> None:
     if meta.topic_id != topic_id:
         raise OffsetLostError(
             f"topic `{meta.name}`: expected id {topic_id}, got {meta.topic_id}: it was deleted and "
-            "made anew, its offsets mean other records; start the stream with `--fresh`"
+            "made anew, its offsets mean other records; go on with `--accept-loss` or start with "
+            "`--fresh`"
         )
 
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import pyarrow as pa
 
-from activities.ports import FlushChunk, Preflight, RetiredRows, SinkTable
+from activities.ports import FlushChunk, Preflight, Progress, RetiredRows, SinkTable
 from common.errors import FatalError, SinkRefusedError, StaleEpochError, TopicMissingError
 from common.settings import KafkaSettings
 from connectors.final_view import (
@@ -229,6 +229,21 @@ class KafkaFlushSink:
 
                 await _until(is_visible)
 
+    async def publish(self, table: SinkTable, progress: Progress) -> None:
+        """Tell nothing: a record without a row would be one that every reader had to know of."""
+
+    async def progress(self, table: SinkTable) -> Progress | None:
+        """Read it from the headers of the last records."""
+        _, log = self._connected()
+        try:
+            state = await log.describe(table.name)
+        except TopicMissingError:
+            return None
+        last = await last_mark(self._settings, table.name, state)
+        if last is None or last.complete_ms is None:
+            return None
+        return Progress(last.version >> EPOCH_BITS, last.complete_ms, last.version)
+
     async def final_rows(
         self, table: str, limit: int | None = None, time: str = "window_start"
     ) -> pa.Table:
@@ -363,4 +378,6 @@ def _headers(chunk: FlushChunk) -> list[tuple[str, bytes]]:
 
 def _records(table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> list[SinkRecord]:
     headers = _headers(chunk)
+    if chunk.progress is not None:
+        headers.append(("complete_through_ms", str(chunk.progress.complete_ms).encode()))
     return [(key, value, headers) for key, value in encode_rows(table, rows)]

@@ -21,6 +21,7 @@ class TailMark:
     version: int
     chunk: int
     stream: str
+    complete_ms: int | None = None
 
 
 async def last_mark(settings: KafkaSettings, topic: str, state: TopicState) -> TailMark | None:
@@ -82,4 +83,10 @@ def _mark(record: ConsumerRecord) -> TailMark | None:
     headers = dict(record.headers)
     if not {"stream", "version", "chunk"} <= headers.keys():
         return None
-    return TailMark(int(headers["version"]), int(headers["chunk"]), headers["stream"].decode())
+    told = headers.get("complete_through_ms")
+    return TailMark(
+        int(headers["version"]),
+        int(headers["chunk"]),
+        headers["stream"].decode(),
+        None if told is None else int(told),
+    )

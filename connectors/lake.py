@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from activities.ports import FlushChunk, Preflight, RetiredRows, SinkTable
+from activities.ports import FlushChunk, Preflight, Progress, RetiredRows, SinkTable
 from common.errors import FatalError, SinkRefusedError
 from common.settings import ObjectStoreSettings
 from connectors.final_view import (
@@ -115,6 +115,31 @@ class LakeSink:
         gone = await asyncio.to_thread(retired, pa.concat_tables(kept), table.identity, chunk, rows)
         await self.write(table, chunk, gone)
 
+    async def publish(self, table: SinkTable, progress: Progress) -> None:
+        """Create an object that says so by its name; older ones of the epoch go."""
+        folder = f"{table.name}/e{progress.epoch:06d}/progress/"
+        before = await self._store.keys(folder)
+        key = f"{folder}{progress.complete_ms}-{progress.version}.json"
+        content = {"complete_through_ms": progress.complete_ms, "version": progress.version}
+        await self._store.create(key, json.dumps(content).encode())
+        times = {one: _time_of(one) for one in before}
+        await self._store.delete(k for k, at in times.items() if at < progress.complete_ms)
+
+    async def progress(self, table: SinkTable) -> Progress | None:
+        """Read the last manifest of the newest epoch, and what was told after it."""
+        keys = await self._store.keys(table.name)
+        epochs = [_EPOCH.match(key.removeprefix(f"{table.name}/")) for key in keys]
+        epoch = max((int(found[1]) for found in epochs if found), default=0)
+        folder = f"{table.name}/e{epoch:06d}/"
+        known: list[Progress] = []
+        manifests = [key for key in keys if key.startswith(f"{folder}manifest/")]
+        told = [key for key in keys if key.startswith(f"{folder}progress/")]
+        for key in (*manifests[-1:], *told):
+            content = json.loads(await self._store.read(key) or b"{}")
+            if (complete_ms := content.get("complete_through_ms")) is not None:
+                known.append(Progress(epoch, complete_ms, content["version"]))
+        return max(known, key=lambda one: one.complete_ms, default=None)
+
     async def final_rows(
         self, table: str, limit: int | None = None, time: str = "window_start"
     ) -> pa.Table:
@@ -207,6 +232,7 @@ class LakeSink:
             "rows": sum(file["rows"] for file in files),
             "files": files,
             "complete": True,
+            "complete_through_ms": chunk.complete_ms,
         }
         text = json.dumps(content, indent=1, ensure_ascii=False)
         await self._store.create(key, text.encode())
@@ -253,6 +279,11 @@ def _version_of(manifest: str) -> int:
     """Read the version of a flush out of its manifest's name."""
     epoch, flush_seq = (int(number) for number in _NUMBERS.findall(manifest)[0])
     return epoch << EPOCH_BITS | flush_seq
+
+
+def _time_of(key: str) -> int:
+    """Read the time in the name of an object that tells progress."""
+    return int(key.rsplit("/", 1)[-1].rsplit("-", 1)[0])
 
 
 def _marks(chunk: FlushChunk) -> dict[bytes, bytes]:

@@ -12,9 +12,10 @@ import asyncpg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from activities.ports import FlushChunk, Preflight, RetiredRows, SinkTable
+from activities.ports import FlushChunk, Preflight, Progress, RetiredRows, SinkTable
 from common.errors import ContractViolationError, FatalError, SinkRefusedError, StaleEpochError
 from connectors.postgres_error import translated
+from connectors.postgres_progress import tell, told
 from connectors.postgres_read import read_final
 from connectors.postgres_table import (
     BOOKKEEPING,
@@ -111,6 +112,20 @@ class PostgresSink:
             for part in parts:
                 await connection.execute(statement, *part)
             await _record(connection, table, chunk, len(checked))
+            if chunk.progress is not None:
+                await tell(connection, table, chunk.progress)
+
+    async def publish(self, table: SinkTable, progress: Progress) -> None:
+        """Tell readers of time that passed without rows, unless a newer epoch owns the table."""
+        action = f"telling the progress of `{table.name}`"
+        async with self._session(action) as connection, connection.transaction():
+            await _lock_stream(connection, table, progress)
+            await tell(connection, table, progress)
+
+    async def progress(self, table: SinkTable) -> Progress | None:
+        """Read the stream's row of `sluice_streams`."""
+        async with self._session("reading `sluice_streams`") as connection:
+            return await told(connection, table)
 
     async def retire(self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows) -> None:
         """Turn what is left of older epochs into tombstones, in one transaction."""
@@ -252,7 +267,9 @@ async def _claim(connection: asyncpg.Connection, table: SinkTable) -> int:
     return int(highest)
 
 
-async def _lock_stream(connection: asyncpg.Connection, table: SinkTable, chunk: FlushChunk) -> None:
+async def _lock_stream(
+    connection: asyncpg.Connection, table: SinkTable, chunk: FlushChunk | Progress
+) -> None:
     """Take the stream's row for this transaction, and refuse an older epoch."""
     epoch = await connection.fetchval(
         "SELECT epoch FROM sluice_stream WHERE stream = $1 AND sink_table = $2 FOR UPDATE",
@@ -273,7 +290,8 @@ async def _lock_stream(connection: asyncpg.Connection, table: SinkTable, chunk: 
         )
     if epoch < chunk.epoch:
         await connection.execute(
-            "UPDATE sluice_stream SET epoch = $3 WHERE stream = $1 AND sink_table = $2",
+            "UPDATE sluice_stream SET epoch = $3, complete_through = NULL, version = NULL "
+            "WHERE stream = $1 AND sink_table = $2",
             table.stream,
             table.name,
             chunk.epoch,

@@ -32,6 +32,15 @@ BOOKKEEPING = (
         chunk integer NOT NULL, sha256 text NOT NULL, rows bigint NOT NULL,
         written_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (stream, sink_table, epoch, flush_seq, chunk))""",
+    """DO $$ BEGIN
+        IF to_regclass('sluice_streams') IS NULL THEN
+            ALTER TABLE sluice_stream
+                ADD COLUMN IF NOT EXISTS complete_through timestamp(3) with time zone,
+                ADD COLUMN IF NOT EXISTS version bigint;
+            CREATE VIEW sluice_streams AS
+                SELECT stream, sink_table, epoch, complete_through, version FROM sluice_stream;
+        END IF;
+    END $$""",
 )
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, SecretStr
 from common.errors import FatalError
 from common.settings import Settings
 from common.stack_record import STACK_ID_VARIABLE
+from devstack.crew import crew_is
 from devstack.process import find_process, is_alive, stop_processes
 from devstack.record import StackRecord, read_record, write_record
 from devstack.supervisor import DIGEST_VARIABLE
@@ -149,7 +150,29 @@ def _workers_settled(record: StackRecord) -> bool:
     if not record.workers:
         return False
     states = [entry.state for name, entry in record.services.items() if name.startswith("worker-")]
-    return all(state not in ("stopped", "preparing", "starting") for state in states)
+    begun = all(state not in ("stopped", "preparing", "starting") for state in states)
+    return bool(states) and begun  # a moment after the services run, no worker is on record yet
+
+
+def wait_for_crew(data_dir: Path, count: int, tell: OnProgress) -> None:
+    """Follow the record until so many compute workers are there.
+
+    Raises:
+        StackStartError: The supervisor ended meanwhile.
+    """
+    seen: dict[str, str] = {}
+    while True:
+        record = read_record(data_dir)
+        if record is None or not is_alive(record.supervisor):
+            raise StackStartError("supervisor: expected it to run, got its end; run `sluice up`")
+        for name, entry in record.services.items():
+            if seen.get(name) != entry.state and name.startswith("worker-"):
+                if name in seen or entry.state != "running":
+                    tell(Progress(name, entry.state, entry.detail))
+                seen[name] = entry.state
+        if crew_is(record, count):
+            return
+        time.sleep(_POLL_EVERY_S)
 
 
 def forget_supervisor(data_dir: Path) -> None:

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from common.errors import StorageFullError, UsageError
 from common.settings import Settings
 from common.stack_record import STACK_RECORD
+from devstack.crew import ask_for_processes
 from devstack.launch import (
     OnProgress,
     Progress,
@@ -22,6 +23,7 @@ from devstack.launch import (
     settings_digest,
     spawn_supervisor,
     stop_supervisor,
+    wait_for_crew,
     wait_until_up,
 )
 from devstack.orphan import stop_orphans
@@ -37,6 +39,7 @@ __all__ = [
     "down",
     "embedded_addresses",
     "is_running",
+    "scale",
     "services",
     "up",
     "with_embedded_addresses",
@@ -115,6 +118,27 @@ def up(
             stop_supervisor(settings, supervisor.pid, tell)
             raise
         return embedded_addresses(data_dir)
+
+
+def scale(settings: Settings, count: int, *, on_progress: OnProgress | None = None) -> None:
+    """Change the number of compute workers of a running stack, and wait until it is so.
+
+    A worker that goes finishes what it holds first. The number holds until the stack goes down.
+
+    Raises:
+        UsageError: The stack does not run here, or the number is out of bounds.
+        StackStartError: The stack ended meanwhile.
+    """
+    tell = on_progress or (lambda _: None)
+    if not is_running(settings):
+        raise UsageError(
+            f"stack in `{settings.data_dir}`: expected one that runs, got none; run `sluice up`"
+        )
+    with _exclusive(settings.data_dir, tell):
+        record = read_record(settings.data_dir)
+        if record is not None:
+            ask_for_processes(settings, record, count)
+            wait_for_crew(settings.data_dir, count, tell)
 
 
 def down(

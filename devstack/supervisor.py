@@ -1,8 +1,8 @@
 """The supervisor of a stack: starts its services and workers, keeps them up, stops them in order.
 
 `python -m devstack.supervisor --project DIR` takes the settings from environment and `sluice.toml`.
-SIGTERM stops everything, SIGUSR1 adds the workers. It holds a lock as long as it lives, which the
-kernel frees when it dies.
+SIGTERM stops everything, SIGUSR1 adds the workers, SIGUSR2 changes their number. It holds a lock
+as long as it lives, which the kernel frees when it dies.
 """
 
 import argparse
@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import errno
 import fcntl
-import importlib.util
 import os
 import signal
 import sys
@@ -22,6 +21,7 @@ from common.errors import FatalError, SluiceError
 from common.settings import Settings
 from common.settings_load import load_settings
 from devstack.child import Child, StartRefusedError
+from devstack.crew import forget_wanted, wanted_processes
 from devstack.orphan import stop_orphans
 from devstack.plan import (
     outside_addresses,
@@ -59,6 +59,7 @@ class Supervisor:
         self._unsaved = False
         self._stop = asyncio.Event()
         self._workers_wanted = asyncio.Event()
+        self._crew_changed = asyncio.Event()
         if workers:
             self._workers_wanted.set()
 
@@ -72,6 +73,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGUSR1, self._workers_wanted.set)
+        loop.add_signal_handler(signal.SIGUSR2, self._change_crew)
         loop.add_signal_handler(signal.SIGHUP, lambda: None)
         work = asyncio.create_task(self._start())
         stopped = asyncio.create_task(self._stop.wait())
@@ -88,6 +90,7 @@ class Supervisor:
 
     async def _start(self) -> None:
         self._set_state("starting")
+        forget_wanted(self._settings)
         settled = self._record.timescaledb_kind is not None
         services = await asyncio.to_thread(plan_services, self._settings, self._record)
         for name in list(self._record.services):
@@ -106,6 +109,10 @@ class Supervisor:
         self._set_state("running")
         await self._workers_wanted.wait()
         await self._start_workers()
+        while True:
+            await self._crew_changed.wait()
+            self._crew_changed.clear()
+            await self._fit_crew()
 
     async def _start_service(self, service: Service) -> None:
         child = self._adopt(service)
@@ -136,11 +143,35 @@ class Supervisor:
         self.save()
 
     async def _start_workers(self) -> None:
-        if importlib.util.find_spec("workers.__main__") is None:
-            return
         self._record.workers = True
-        for service in worker_services(self._settings):
+        for service in worker_services(self._settings, wanted_processes(self._settings)):
             self._adopt(service).start_later()
+
+    def _change_crew(self) -> None:
+        self._workers_wanted.set()
+        self._crew_changed.set()
+
+    async def _fit_crew(self) -> None:
+        """Start the workers that are missing, and stop those that are too many.
+
+        Those finish what they hold first.
+        """
+        wanted = {
+            service.name: service
+            for service in worker_services(self._settings, wanted_processes(self._settings))
+        }
+        for name in wanted.keys() - self._children.keys():
+            self._adopt(wanted[name]).start_later()
+        spare = [
+            child
+            for name, child in self._children.items()
+            if child.service.is_worker and name not in wanted
+        ]
+        await asyncio.gather(*(child.stop() for child in spare))
+        for child in spare:
+            del self._children[child.service.name]
+            del self._record.services[child.service.name]
+        self.save()
 
     def _adopt(self, service: Service) -> Child:
         entry = self._record.service(service.name)

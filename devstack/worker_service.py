@@ -16,9 +16,14 @@ def processor_count() -> int:
     return os.cpu_count() or 1
 
 
-def worker_services(settings: Settings) -> list[Service]:
-    """Describe the workers; they read the settings from environment and stack record."""
-    count = settings.worker.processes or processor_count()
+def worker_services(settings: Settings, processes: int | None = None) -> list[Service]:
+    """Describe the workers; they read the settings from environment and stack record.
+
+    Args:
+        settings: Of the stack.
+        processes: Compute processes; None is as many as the settings say.
+    """
+    count = processes or settings.worker.processes or processor_count()
     compute = [_worker(settings, f"worker-{n}", STREAM_COMPUTE_QUEUE) for n in range(1, count + 1)]
     return [_worker(settings, "worker-stream", STREAM_QUEUE), *compute]
 

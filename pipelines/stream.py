@@ -16,6 +16,11 @@ UNGROUPABLE = frozenset({"float64", "json", "list"})
 POSITION = ("_topic", "_partition", "_offset")
 """Columns of a raw stream's rows that say where the event stands in the log."""
 
+MOST_RECORDS = 10_000_000
+MOST_PARALLELISM = 64
+MOST_FLUSHES = 16
+"""Bounds of operational options; what is in flight and what waits travels in one payload."""
+
 SinkKindName = Literal["clickhouse", "timescaledb", "postgres", "kafka", "lake"]
 TARGET_OPTION: dict[str, str] = {"kafka": "topic", "lake": "path"}
 """The word by which a file names the target of a sink; `table` where none is given here."""
@@ -72,6 +77,18 @@ class Trigger(Model):
     max_records: int = 100_000
 
 
+class Bounds(Model):
+    """Bounds of work in flight, section `limits` of the file; none of them changes a result.
+
+    Attributes:
+        parallelism: Whole ranges in flight, over all partitions.
+        max_pending_flushes: Flushes that wait for a sink before planning is held back.
+    """
+
+    parallelism: int = 8
+    max_pending_flushes: int = 8
+
+
 class SinkSpec(Model):
     """One sink of a stream.
 
@@ -122,6 +139,7 @@ class StreamSpec(Model):
     sinks: list[SinkSpec]
     trigger: Trigger = Trigger()
     identity: list[str] = []
+    limits: Bounds = Bounds()
 
     @property
     def raw(self) -> bool:
@@ -129,7 +147,7 @@ class StreamSpec(Model):
         return self.window is None
 
     def result_hash(self) -> str:
-        """Hash what changes results: all but trigger, description, owner, sinks' housekeeping.
+        """Hash what changes results: all but what is operational or housekeeping.
 
         An option that came later and is not used leaves the hash as it was before.
         """
@@ -142,6 +160,7 @@ class StreamSpec(Model):
                 "description": True,
                 "owner": True,
                 "trigger": True,
+                "limits": True,
                 "sinks": housekeeping,
                 **dict.fromkeys(unused, True),
             }

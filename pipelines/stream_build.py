@@ -6,6 +6,7 @@ from pipelines.document import Document
 from pipelines.problem import Path
 from pipelines.stream import (
     TARGET_OPTION,
+    Bounds,
     EventTime,
     Late,
     SinkSpec,
@@ -41,6 +42,7 @@ def build_stream(values: Values) -> StreamSpec:
         emit_updates_ms=None if emit == "final" else emit["updates"],
         sinks=[_sink(*next(iter(sink.items()))) for sink in values["sinks"]],
         trigger=_trigger(values.get("trigger", {})),
+        limits=Bounds(**values.get("limits", {})),
         **given,
     )
 

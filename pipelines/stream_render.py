@@ -30,6 +30,7 @@ def render_stream(spec: StreamSpec) -> Values:
             "interval": format_duration(spec.trigger.interval_ms),
             "max_records": spec.trigger.max_records,
         },
+        "limits": spec.limits.model_dump(),
     }
     return {name: value for name, value in values.items() if value not in (None, "", {}, [])}
 

@@ -15,6 +15,7 @@ from pipelines.shape import (
     Whole,
     WordOr,
 )
+from pipelines.stream import MOST_FLUSHES, MOST_PARALLELISM, MOST_RECORDS
 
 _COLUMN = Text("a name of letters, digits and _", COLUMN_PATTERN)
 _TOPIC = Text("a topic name of letters, digits and . _ -, at most 249 long", TOPIC_PATTERN)
@@ -132,7 +133,15 @@ STREAM = Options(
         "trigger": Options(
             {
                 "interval": Duration(1, "How often a range is cut"),
-                "max_records": Whole(1, 10_000_000, "Records that cut a range at once"),
+                "max_records": Whole(1, MOST_RECORDS, "Records that cut a range at once"),
+            }
+        ),
+        "limits": Options(
+            {
+                "parallelism": Whole(1, MOST_PARALLELISM, "Whole ranges in flight"),
+                "max_pending_flushes": Whole(
+                    1, MOST_FLUSHES, "Flushes that wait for a sink before reading is held back"
+                ),
             }
         ),
     },

@@ -30,6 +30,7 @@ class Entry:
 COMMANDS = {
     "up": Entry("starter.stack", "up", "Start the stack and its workers."),
     "down": Entry("starter.stack", "down", "Stop the stack and its workers."),
+    "scale": Entry("starter.stack", "scale", "Change the number of compute workers."),
     "ps": Entry("starter.stack", "ps", "Show every service with its address and state."),
     "logs": Entry("starter.stack", "logs", "Show what the services wrote."),
     "doctor": Entry("starter.stack", "doctor", "Check this machine and say what to do."),

@@ -76,6 +76,26 @@ def down(
     typer.echo("the stack is down" + (" and its data deleted" if delete_data else ""), err=True)
 
 
+@app.command("scale")
+def scale(
+    processes: Annotated[int, typer.Argument(help="Compute worker processes to have")],
+) -> None:
+    """Change how many compute worker processes the running stack has.
+
+    A worker that goes finishes what it holds first. The number holds until `sluice down`; the
+    setting `worker.processes` says what `sluice up` begins with.
+
+    Example: sluice scale 8
+    """
+    from devstack import stack
+    from starter.stack_view import follow
+
+    settings = _load()
+    with follow(f"changing to {processes} compute workers") as tell:
+        stack.scale(settings, processes, on_progress=tell)
+    typer.echo(f"{processes} compute workers run", err=True)
+
+
 @app.command("ps")
 def ps(output: OutputOption = Output.table) -> None:
     """Show every service and worker with state, address, process, restarts and uptime.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from starter import stream_tuning
 from starter.output import Output, OutputFormat, command_app, print_json, say, show
 
 if TYPE_CHECKING:
@@ -25,10 +26,20 @@ app = command_app(
 
 Name = Annotated[str, typer.Argument(help="Name of a pipeline, or path of its file.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Watch until it is done.")]
+AcceptLoss = Annotated[
+    bool,
+    typer.Option(
+        "--accept-loss",
+        help="Go on without records that the topic no longer has; they are counted.",
+    ),
+]
 Timeout = Annotated[
     str | None,
     typer.Option(help="Longest wait, such as 5m; the run goes on after it (exit code 6)."),
 ]
+
+app.command(context_settings=stream_tuning.UNKNOWN)(stream_tuning.configure)
+app.command()(stream_tuning.scale)
 
 
 class RowFormat(StrEnum):
@@ -66,6 +77,7 @@ def start(
         str | None,
         typer.Option(help="Go on from a time, or from offsets such as 0=1500,1=900."),
     ] = None,
+    accept_loss: AcceptLoss = False,
     wait: Wait = False,
     timeout: Timeout = None,
     output: Output = OutputFormat.TABLE,
@@ -90,6 +102,7 @@ def start(
         fresh=fresh,
         begin=parse_from(begin),
         rewind=None if rewind_to is None else parse_rewind(rewind_to),
+        accept_loss=accept_loss,
         until=None if until is None else parse_until(until),
     )
     timeout_s = _seconds(timeout)
@@ -153,14 +166,19 @@ def pause(
 @app.command()
 def resume(
     name: Name,
+    accept_loss: AcceptLoss = False,
     wait: Wait = False,
     timeout: Timeout = None,
 ) -> None:
     """Go on exactly where the stream paused.
 
+    When records were deleted before they were read, or the topic was made anew, it pauses again;
+    with --accept-loss it goes on with what the topic has now, and counts what is gone as skipped.
+
     Example: sluice stream resume sales-1m
     """
-    _steer(name, "resume", {"running"}, wait=wait, timeout=timeout)
+    signal = "accept_loss" if accept_loss else "resume"
+    _steer(name, signal, {"running"}, wait=wait, timeout=timeout)
 
 
 @app.command()
@@ -314,6 +332,22 @@ async def _find(client: "StreamClient", name: str, settings: "Settings") -> "Str
             f"start it with `sluice stream start {name}`"
         )
     return run
+
+
+async def find_stream(client: "StreamClient", name: str) -> "StreamRun":
+    """Find the last run of a stream that was given by name or path.
+
+    Raises:
+        UsageError: It was never started.
+        UnknownNameError: There is no pipeline of that name.
+    """
+    settings = _settings()
+    return await _find(client, _stream_name(name, settings), settings)
+
+
+def run_with_client(action: "Callable[[StreamClient], Awaitable[None]]") -> None:
+    """Connect and act, with the exit codes of every stream command."""
+    _run(_settings(), action)
 
 
 def _run(settings: "Settings", action: "Callable[[StreamClient], Awaitable[None]]") -> None:

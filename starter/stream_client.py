@@ -1,7 +1,9 @@
 """Streams as Temporal shows them: start, signal, ask, and what a closed one left behind."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 from urllib.parse import quote
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -15,6 +17,7 @@ from temporalio.client import (
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -28,14 +31,18 @@ from common.errors import (
     UsageError,
 )
 from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE, stream_workflow_id
+from common.payloads import Model
 from common.settings import Settings
 from connectors.temporal import connect
 from streaming.status import StreamResult, StreamStatus
 from workflows.stream_input import STREAM_WORKFLOW, StreamInput
 
 QUERY_TIMEOUT = timedelta(seconds=5)
+UPDATE_TIMEOUT_S = 15
 POLLER_AGE = timedelta(seconds=75)
 """A poller whose last long poll began longer ago is gone; a poll lasts up to a minute."""
+
+Answer = TypeVar("Answer", bound=Model)
 
 _TRANSIENT = frozenset(
     {
@@ -130,6 +137,37 @@ class StreamClient:
                     f"ended; see `sluice stream status {run.name}`"
                 ) from error
             raise self._unavailable(error) from error
+
+    async def update(
+        self, run: StreamRun, name: str, change: Model, result_type: type[Answer]
+    ) -> Answer:
+        """Ask a running stream for a change and wait for its answer.
+
+        Raises:
+            UsageError: The stream refused it, or it does not run.
+            NoAnswerError: No worker answers for it.
+            ServiceUnavailableError: Temporal does not answer.
+        """
+        if not run.is_open:
+            raise UsageError(
+                f"stream `{run.name}`: expected a running one to {name}, got one that has ended; "
+                f"start it with `sluice stream start {run.name}`, then try again"
+            )
+        try:
+            async with asyncio.timeout(UPDATE_TIMEOUT_S):
+                answer: Answer = await run.handle.execute_update(
+                    name, change, result_type=result_type
+                )
+        except WorkflowUpdateFailedError as error:
+            raise UsageError(f"stream `{run.name}`: {_first_line(error.cause)}") from error
+        except TimeoutError as error:
+            raise NoAnswerError(
+                f"stream `{run.name}`: expected an answer within {UPDATE_TIMEOUT_S} s, got none; "
+                f"see `sluice ps` and `sluice stream status {run.name}`"
+            ) from error
+        except RPCError as error:
+            raise self._unavailable(error) from error
+        return answer
 
     async def status(self, run: StreamRun) -> StreamStatus:
         """Ask a stream where it stands; without a worker an ended one is described by its result.

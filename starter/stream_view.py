@@ -16,6 +16,7 @@ from starter.output import (
     print_table,
     show,
 )
+from starter.stream_tuning import operation_line
 from streaming.ledger import Ledger
 from streaming.status import StreamResult, StreamStatus
 
@@ -59,7 +60,7 @@ def ledger_line(ledger: Ledger) -> str:
         f"dead-lettered {ledger.dead_lettered:,}",
     ]
     sign, verdict = ("=", "balanced") if ledger.balanced else ("≠", "NOT BALANCED")
-    skipped = f"   skipped {ledger.skipped:,}" if ledger.skipped else ""
+    skipped = f"   skipped {ledger.skipped:,} offsets" if ledger.skipped else ""
     return f"{into} {sign} {' + '.join(out)}{skipped}   {verdict}"
 
 
@@ -103,6 +104,8 @@ def print_status(status: StreamStatus, web_ui: str) -> None:
     floor = "" if status.floor_ms is None else f"  floor {iso_time(status.floor_ms)}"
     flushes = f"flushes {status.flush_seq:,}  pending {status.pending_flushes:,}"
     show(f"  epoch {status.epoch}{floor}  {flushes}")
+    if status.operation is not None:
+        show(f"  options  {operation_line(status.operation)}")
     if status.partitions:
         rows = [
             [p.partition, p.offset, p.end, p.lag, iso_time(p.watermark_ms), p.idle]
@@ -111,8 +114,12 @@ def print_status(status: StreamStatus, web_ui: str) -> None:
         columns = ["partition", "offset", "end", "lag", "watermark", "idle"]
         show(_indented(format_table(columns, rows)))
     if status.sinks:
-        sinks = [[s.sink, s.flush_seq, s.pending, s.error] for s in status.sinks]
-        show(_indented(format_table(["sink", "flush", "pending", "error"], sinks)))
+        sinks = [
+            [s.sink, s.flush_seq, s.pending, iso_time(s.complete_through_ms), s.error]
+            for s in status.sinks
+        ]
+        columns = ["sink", "flush", "pending", "complete through", "error"]
+        show(_indented(format_table(columns, sinks)))
     show(f"  web UI   {web_ui}")
 
 
@@ -123,6 +130,7 @@ def print_status_json(status: StreamStatus, web_ui: str) -> None:
             **status.model_dump(mode="json"),
             "watermark": iso_time(status.watermark_ms),
             "floor": iso_time(status.floor_ms),
+            "complete_through": iso_time(status.complete_through_ms),
             "flushes": status.flush_seq,
             "ledger": ledger_json(status.ledger),
             "web_ui": web_ui,

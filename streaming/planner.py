@@ -27,6 +27,11 @@ class Limits:
     small_records: int = 20_000
 
 
+def limits_of(spec: StreamSpec) -> Limits:
+    """Give the bounds that a stream's options ask for."""
+    return Limits(ranges=spec.limits.parallelism, flushes=spec.limits.max_pending_flushes)
+
+
 @dataclass(frozen=True)
 class Plan:
     """What to start now, and when to look again.

@@ -1,7 +1,8 @@
 """Steps of a stream's state: merge a range, decide on a combine, take its result, count flushes."""
 
-from common.payloads import Model, Ref
-from pipelines.stream import StreamSpec
+from common.payloads import INLINE_LIMIT_BYTES, Model, Ref
+from pipelines.stream import Bounds, StreamSpec
+from streaming.completeness import complete_when_fired, take_completeness
 from streaming.firing import copies, fire_again, next_due_ms, step_ms
 from streaming.ledger import Ledger
 from streaming.offset_index import at_most, note
@@ -19,6 +20,9 @@ INLINE_COMBINE_BYTES = 64 * 1024
 
 MAX_SEGMENTS = 64
 MAX_INLINE_BYTES = 128 * 1024
+CRAMMED_BYTES = 4 * 1024
+"""Frozen rows travel inline up to this size once more flushes wait than wait by default."""
+
 BULK_SEGMENTS = 8
 """While catching up, so many new segments are merged at a time."""
 
@@ -58,6 +62,7 @@ class CombineTask(Model):
         fired_ms: `fire_ms` of the combine before it; None when no window has fired.
         floor_ms: Windows that begin before it are not shown; None shows all.
         last_end_ms: No window that it shows ends later; None when it shows none.
+        rows_inline_bytes: Frozen rows above this size travel by reference.
     """
 
     name_seq: int
@@ -68,6 +73,7 @@ class CombineTask(Model):
     fired_ms: int | None = None
     floor_ms: int | None = None
     last_end_ms: int | None = None
+    rows_inline_bytes: int = INLINE_LIMIT_BYTES
 
 
 class CombineResult(Model):
@@ -145,15 +151,17 @@ def next_combine(
         fire_ms = step_ms(state, windows, fire_ms)
     size = sum(s.blob.size_bytes for s in state.segments) * copies(state, windows, fire_ms)
     inline = size <= INLINE_COMBINE_BYTES and all(s.blob.ref is None for s in state.segments)
+    crammed = spec.limits != Bounds() and len(state.flushes) >= Bounds().max_pending_flushes
     return CombineTask(
         name_seq=state.combine_seq,
         segments=list(state.segments),
         fire_ms=fire_ms,
         keep_ms=keeping_watermark(state),
-        inline=inline,
+        inline=inline and not crammed,
         fired_ms=state.fired_ms,
         floor_ms=state.floor_ms,
         last_end_ms=_last_end_ms(state, windows, fire_ms),
+        rows_inline_bytes=CRAMMED_BYTES if crammed else INLINE_LIMIT_BYTES,
     )
 
 
@@ -185,6 +193,7 @@ def take_combined(state: StreamState, task: CombineTask, result: CombineResult) 
         chunk_rows=FLUSH_CHUNK_ROWS,
         sha256=result.emitted_sha256,
         epoch=state.epoch,
+        complete_ms=complete_when_fired(state, task.fire_ms),
     )
     state.flushes.append(flush)
 
@@ -192,8 +201,11 @@ def take_combined(state: StreamState, task: CombineTask, result: CombineResult) 
 def take_flushed(state: StreamState, sink: str, flush_seq: int) -> None:
     """Note that a sink committed a flush; flushes that every sink has are let go."""
     for cursor in state.sinks:
-        if cursor.name == sink:
-            cursor.done = max(cursor.done, flush_seq)
+        if cursor.name == sink and flush_seq > cursor.done:
+            cursor.done = flush_seq
+            for flush in state.flushes:
+                if flush.flush_seq == flush_seq:
+                    take_completeness(state, cursor, flush)
     everywhere = min(cursor.done for cursor in state.sinks)
     done = [f for f in state.flushes if f.flush_seq <= everywhere]
     state.flushes = [f for f in state.flushes if f.flush_seq > everywhere]

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 
 from pipelines.stream import StreamSpec
+from streaming.completeness import sink_complete_ms, stream_complete_ms
 from streaming.progress import open_windows
 from streaming.state import StreamState
 from streaming.status import PartitionStatus, SinkStatus, StreamStatus
 from streaming.status import StreamState as StateName
+from streaming.tuning import operation
 from streaming.window import Windowing
 
 _NAMES: dict[str, StateName] = {
@@ -58,6 +60,7 @@ def stream_status(
                 flush_seq=sink.done,
                 pending=sum(flush.flush_seq > sink.done for flush in state.flushes),
                 error=trouble.get(sink.name),
+                complete_through_ms=sink_complete_ms(state, sink),
             )
             for sink in state.sinks
         ],
@@ -65,6 +68,8 @@ def stream_status(
         started_ms=state.started_ms,
         now_ms=now_ms,
         ledger=state.ledger,
+        operation=operation(spec, state.tuning),
+        complete_through_ms=stream_complete_ms(state),
     )
 
 

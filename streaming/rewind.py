@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from common.errors import OffsetLostError, UsageError
 from pipelines.duration import format_time
 from pipelines.stream import StreamSpec
+from streaming.completeness import restart_completeness
 from streaming.floor import EARLIEST_MS, floor_above, floor_at, highest_floor
 from streaming.ledger import Ledger
 from streaming.offset_index import Entry, last_at, last_before
@@ -91,6 +92,7 @@ def apply_rewind(
     state.retiring = _retiring(state, windows, rewind.floor_ms)
     state.base_epoch = state.base_epoch or state.epoch
     state.epoch, state.floor_ms = epoch, rewind.floor_ms
+    restart_completeness(state, rewind.floor_ms)
     state.garbage += [s.blob.ref for s in state.segments if s.blob.ref is not None]
     state.segments, state.fresh_segments, state.planned = [], 0, []
     state.watermark_ms = state.fired_ms = None

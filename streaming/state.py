@@ -17,6 +17,7 @@ from streaming.offset_index import Entry
 from streaming.offset_range import OffsetRange
 from streaming.segment import Blob, Segment
 from streaming.side_output import SideName, SideOutput
+from streaming.tuning import Tuning
 
 STATE_VERSION = 1
 FLUSH_CHUNK_ROWS = 50_000
@@ -110,6 +111,8 @@ class Flush(_Mutable):
             rewinds.
         retire: Rows of older epochs that go by it; it then has none of its own.
         more: Further tables of its rows, in order; a raw stream's ranges give several.
+        complete_ms: A sink that has this flush and all before it holds every window that ended at
+            or before this time.
     """
 
     flush_seq: int
@@ -119,6 +122,7 @@ class Flush(_Mutable):
     epoch: int = 0
     retire: Retirement | None = None
     more: list[Blob] = []
+    complete_ms: int | None = None
 
     @property
     def tables(self) -> list[Blob]:
@@ -143,10 +147,17 @@ class Retiring(_Mutable):
 
 
 class SinkCursor(_Mutable):
-    """How far one sink got: everything up to `done` is committed there."""
+    """How far one sink got: everything up to `done` is committed there.
+
+    Attributes:
+        complete_ms: `complete_ms` of the last flush committed there.
+        published_ms: What the sink's readers are told.
+    """
 
     name: str
     done: int = 0
+    complete_ms: int | None = None
+    published_ms: int | None = None
 
 
 class StreamState(_Mutable):
@@ -176,6 +187,9 @@ class StreamState(_Mutable):
         started_ms: Workflow time at which this run was started by a person or schedule.
         started_consumed: Records consumed before that, in this epoch.
         garbage: Objects that nothing needs any more.
+        tuning: Operational options that somebody changed.
+        complete_ms: Every window that ended at or before this time is in a flush.
+        accepting_loss: Whether somebody asked to go on without what is gone, and it is not yet so.
     """
 
     version: int = STATE_VERSION
@@ -207,6 +221,9 @@ class StreamState(_Mutable):
     started_ms: int = 0
     started_consumed: int = 0
     ledger: Ledger = Ledger()
+    tuning: Tuning = Tuning()
+    accepting_loss: bool = False
+    complete_ms: int | None = None
 
     @property
     def bounded(self) -> bool:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from common.payloads import Model
 from streaming.ledger import Ledger
+from streaming.tuning import Operation
 
 StreamState = Literal[
     "starting", "running", "paused", "draining", "stopping", "completed", "drained", "stopped"
@@ -29,12 +30,17 @@ class PartitionStatus(Model):
 
 
 class SinkStatus(Model):
-    """How far one sink got: the last flush it committed and how many wait."""
+    """How far one sink got: the last flush it committed and how many wait.
+
+    Attributes:
+        complete_through_ms: Every window that ended at or before this time is whole in this sink.
+    """
 
     sink: str
     flush_seq: int
     pending: int
     error: str | None = None
+    complete_through_ms: int | None = None
 
 
 class StreamStatus(Model):
@@ -50,6 +56,8 @@ class StreamStatus(Model):
         started_ms: Workflow time at which the stream was started, milliseconds since the epoch.
         floor_ms: Windows that begin before it are those of an older epoch; None in an epoch that
             was started afresh.
+        operation: Operational options in force; None before the stream was opened.
+        complete_through_ms: Every window that ended at or before this time is whole in every sink.
     """
 
     pipeline: str
@@ -70,6 +78,8 @@ class StreamStatus(Model):
     started_ms: int = 0
     now_ms: int = 0
     ledger: Ledger = Ledger()
+    operation: Operation | None = None
+    complete_through_ms: int | None = None
 
 
 class StreamFrom(Model):

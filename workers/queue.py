@@ -37,8 +37,9 @@ def _stream(clients: Clients, _settings: WorkerSettings) -> Queue:
     sinks = StreamSinkActivities(clients.store, clients.sink, clients.topics)
     waiting = StreamActivities(clients.log, clients.store)
     light: list[Callable[..., Any]] = [
-        book.open, book.claim_epoch, book.save_state, book.release, sinks.write_flush,
-        sinks.deliver_dead_letters, sinks.deliver_late_events, waiting.wait_for_data,
+        book.open, book.claim_epoch, book.survey_log, book.save_state, book.release,
+        sinks.write_flush, sinks.publish_progress, sinks.deliver_dead_letters,
+        sinks.deliver_late_events, waiting.wait_for_data,
     ]  # fmt: skip
     return Queue([StreamWorkflow], light)
 

@@ -26,14 +26,26 @@ class Insistence:
         busy: Activities under way, long polls left out.
         given_up: Whether what runs is being cancelled. An activity that ends in the same step as
             its cancellation swallows it, so whoever goes on after one has to look here.
+        cancelled: Whether the workflow was cancelled before it had a state.
     """
 
     def __init__(self, on_pause: Callable[[str], None]) -> None:
         self._on_pause = on_pause
         self._resumes = 0
+        self._began_as = workflow.info().original_execution_run_id
         self.trouble: dict[str, str] = {}
         self.busy = 0
         self.given_up = False
+        self.cancelled = False
+
+    @property
+    def was_reset(self) -> bool:
+        """Whether this run is a copy that a reset made; a next run would not show it any more."""
+        return workflow.info().run_id != self._began_as
+
+    def adopt_run(self, run_id: str) -> None:
+        """Let a run that was reset write again, under an epoch that it claimed for itself."""
+        self._began_as = run_id or self._began_as
 
     def resume(self) -> None:
         """Let everything that waits for a person try again."""
@@ -49,6 +61,7 @@ class Insistence:
         *,
         queue: str = STREAM_QUEUE,
         fatal_ends: bool = False,
+        abandoned: Callable[[], bool] = lambda: False,
     ) -> R:
         """Run an activity until it succeeds, always with the same input.
 
@@ -60,22 +73,29 @@ class Insistence:
             policy: Time-outs and retries of one round.
             queue: Task queue.
             fatal_ends: Whether a final error ends the workflow instead of pausing it.
+            abandoned: Whether this work alone is being cancelled, as `given_up` is for all.
 
         Raises:
             ApplicationError: A final error, if `fatal_ends`.
             CancelledError: The workflow gave it up.
         """
+        if "run_id" in type(work).model_fields:
+            work = work.model_copy(update={"run_id": self._began_as})
         polls = policy is policies.LONG_POLL
-        rest = policies.TROUBLE_PAUSE
+        rest, lost = policies.TROUBLE_PAUSE, 0
         while True:
             self.busy += not polls
             try:
                 result = await _attempt(name, work, result_type, policy, queue)
             except ActivityError as error:
-                if self.given_up or exceptions.is_cancelled_exception(error):
+                if self.given_up or abandoned() or exceptions.is_cancelled_exception(error):
                     raise asyncio.CancelledError from error
-                reason = _reason_to_pause(error, policy, fatal_ends=fatal_ends)
+                lost = lost + 1 if isinstance(error.cause, exceptions.TimeoutError) else 0
+                if lost and not workflow.patched("ask-again-for-lost-workers"):
+                    lost = policies.LOST_ROUNDS
+                reason = reason_to_pause(error, policy, lost, fatal_ends=fatal_ends)
                 if reason is not None:
+                    lost = 0
                     await self.pause_for(what, reason)
                 else:
                     self.trouble[what] = str(error.cause or error)
@@ -127,8 +147,22 @@ async def _attempt(name: str, work: Model, result_type: type[R], policy: Policy,
     return result
 
 
-def _reason_to_pause(error: ActivityError, policy: Policy, *, fatal_ends: bool) -> str | None:
-    """Say why going on needs a person; None when waiting may help."""
+def reason_to_pause(
+    error: ActivityError, policy: Policy, lost: int, *, fatal_ends: bool
+) -> str | None:
+    """Say why going on needs a person; None when waiting may help.
+
+    Workers that are lost come back; only work that has cost round after round of them needs one.
+
+    Args:
+        error: What ended the last round of attempts.
+        policy: Of the work.
+        lost: Rounds in a row, this one included, whose last attempt lost its worker.
+        fatal_ends: Whether a final error is raised instead.
+
+    Raises:
+        ApplicationError: A final error, if `fatal_ends`.
+    """
     cause = error.cause or error
     if isinstance(cause, ApplicationError) and (cause.non_retryable or cause.type in _FINAL):
         if fatal_ends:
@@ -136,6 +170,8 @@ def _reason_to_pause(error: ActivityError, policy: Policy, *, fatal_ends: bool) 
         return str(cause)
     polls = policy is policies.LONG_POLL
     if isinstance(cause, exceptions.TimeoutError) and not fatal_ends and not polls:
-        lost = f"no worker finished it in {policy.retry.maximum_attempts} attempts"
-        return f"{lost}, the last one: {cause}"
+        if lost < policies.LOST_ROUNDS:
+            return None
+        attempts = policy.retry.maximum_attempts * lost
+        return f"no worker finished it in {attempts} attempts, the last one: {cause}"
     return None

@@ -43,6 +43,9 @@ BOOKKEEPING = Policy(timedelta(seconds=60), timedelta(seconds=15), _retry(6))
 LONG_POLL = Policy(timedelta(seconds=60), timedelta(seconds=15), _retry(3))
 """Waiting for new records."""
 
+LOST_ROUNDS = 3
+"""Work whose attempts lost their workers in so many rounds in a row is taken for the reason."""
+
 TROUBLE_PAUSE = timedelta(seconds=2)
 TROUBLE_PAUSE_LONGEST = timedelta(seconds=30)
 """Between rounds of attempts the workflow waits from the one up to the other, doubling."""

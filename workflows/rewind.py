@@ -89,6 +89,7 @@ class Rewinding:
             raise _refusal(f"rewind: {cause}; the stream goes on as it was", kind) from error
         self._require_running(state)
         rewind = self._plan(state, to, claimed.starts)
+        self._insist.adopt_run(claimed.run_id)
         give_back()
         now_ms = workflow.time_ns() // 1_000_000
         apply_rewind(state, self._windows, rewind, claimed.epoch, now_ms)

@@ -8,9 +8,12 @@ from activities import stream_io
 from pipelines.stream import SinkSpec, StreamSpec
 from streaming import progress
 from streaming.raw_flush import next_flush
-from streaming.state import StreamState
+from streaming.state import SinkCursor, StreamState
 from workflows import policies
 from workflows.insistence import Insistence
+
+PUBLISH_EVERY_MS = 60_000
+"""Readers hear of progress with every flush, and this often when time goes on without rows."""
 
 
 async def write_flushes(
@@ -30,10 +33,24 @@ async def write_flushes(
         on_written: Called after every flush.
     """
     cursor = next(c for c in state.sinks if c.name == sink.name)
+    publishes = workflow.patched("publish-complete-through")
+    told_ms = _now_ms()
+
+    def waits() -> bool:
+        return next_flush(state, cursor) is not None
+
+    def looks_stale() -> bool:
+        known, told = state.complete_ms, cursor.published_ms
+        behind = known is not None and (told is None or known > told)
+        return publishes and behind and _now_ms() - told_ms >= PUBLISH_EVERY_MS
+
     while not insist.given_up:
-        await workflow.wait_condition(lambda: next_flush(state, cursor) is not None)
+        await workflow.wait_condition(lambda: waits() or looks_stale())
+        told_ms = _now_ms()
         flush = next_flush(state, cursor)
-        assert flush is not None  # noqa: S101 - waited for
+        if flush is None:
+            await _publish(sink, spec, state, cursor, insist)
+            continue
         epoch = flush.epoch or state.epoch
         work = stream_io.WriteFlushInput(spec=spec, epoch=epoch, sink=sink, flush=flush)
         await insist.run(
@@ -41,3 +58,23 @@ async def write_flushes(
         )  # fmt: skip
         progress.take_flushed(state, sink.name, flush.flush_seq)
         on_written()
+
+
+async def _publish(
+    sink: SinkSpec, spec: StreamSpec, state: StreamState, cursor: SinkCursor, insist: Insistence
+) -> None:
+    """Tell the sink's readers that windows without rows have passed."""
+    known = state.complete_ms
+    if known is None:
+        return
+    work = stream_io.PublishInput(
+        spec=spec, epoch=state.epoch, sink=sink, flush_seq=cursor.done, complete_ms=known
+    )
+    await insist.run(
+        sink.name, "sink.publish_progress", work, stream_io.Done, policies.SINK_WRITE
+    )  # fmt: skip
+    cursor.published_ms = known
+
+
+def _now_ms() -> int:
+    return workflow.time_ns() // 1_000_000

@@ -10,20 +10,26 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from activities import stream_io
-from common.errors import FatalError
+from common.errors import FatalError, UsageError
 from common.names import STREAM_COMPUTE_QUEUE
-from streaming import progress, watermark
+from streaming import loss, progress, tuning, watermark
+from streaming.completeness import note_completeness
+from streaming.loss import LogSurvey
 from streaming.merge_step import combine_inline
 from streaming.plan import compile_stream
-from streaming.planner import Limits, caught_up, plan_ranges
+from streaming.planner import caught_up, limits_of, plan_ranges
 from streaming.report import stream_status
 from streaming.retirement import retire
 from streaming.rewind import forget_results
 from streaming.state import Mode, RangeTask, StreamState, decode_state
 from streaming.status import Outcome, RewindTo, Rewound, StreamResult, StreamStatus
+from streaming.tuning import Operation, TuningChange
 from workflows import policies
+from workflows.ending import end_stream
 from workflows.garbage import GarbageRelease
 from workflows.insistence import Insistence
+from workflows.opening import open_stream
+from workflows.reading import Reading
 from workflows.rewind import Rewinding
 from workflows.search_attribute import StateAttribute
 from workflows.side_output import pump, side_outputs
@@ -37,7 +43,6 @@ HISTORY_BYTES = 8_000_000
 ROLL_GRACE = timedelta(seconds=10)
 
 _ENDING = ("draining", "stopping")
-_OUTCOMES: dict[Mode, Outcome] = {"stopping": "stopped", "draining": "drained"}
 
 
 @workflow.defn(name=STREAM_WORKFLOW)
@@ -51,16 +56,18 @@ class StreamWorkflow:
     def __init__(self, task: StreamInput) -> None:
         self._task = task
         self._plan = compile_stream(task.spec)
-        self._limits = Limits()
+        self._operating = task.spec
         self._state: StreamState | None = None
         self._results: dict[tuple[int, int], progress.RangeResult] = {}
         self._tasks: dict[asyncio.Task[None], bool] = {}  # whether it computes for an epoch
+        self._reading = Reading()
         self._combining = False
         self._garbage = GarbageRelease()
         self._insist = Insistence(self._pause)
         self._rewinding = Rewinding(task.spec, self._plan.windowing, self._insist)
         self._attribute = StateAttribute(task.spec.name, task.spec.kind)
         self._changed = True
+        self._accepts_loss = False
         self._rolling = False
         self._early: list[tuple[Mode, str]] = []
         self._failure: BaseException | None = None
@@ -78,6 +85,13 @@ class StreamWorkflow:
         """Go on exactly where the stream stopped, after observing the ends of the log again."""
         self._insist.resume()
         self._set_mode("running", "")
+
+    @workflow.signal
+    def accept_loss(self) -> None:
+        """Go on without what the log no longer has; without a loss it is `resume`."""
+        self._accepts_loss = True
+        if self._state is not None:
+            self._spawn(self._give_up_lost)
 
     @workflow.signal
     def drain(self) -> None:
@@ -98,6 +112,21 @@ class StreamWorkflow:
     def check_rewind(self, to: RewindTo) -> None:
         """Refuse a rewind that cannot be."""
         self._rewinding.check(self._state, to, rolling=self._rolling)
+
+    @workflow.update
+    async def configure(self, change: TuningChange) -> Operation:
+        """Change operational options from the next range on."""
+        await workflow.wait_condition(lambda: self._state is not None)
+        state = self._opened()
+        state.tuning = tuning.changed(state.tuning, change)
+        self._operating = tuning.tuned(self._task.spec, state.tuning)
+        self._changed = True
+        return tuning.operation(self._task.spec, state.tuning)
+
+    @configure.validator
+    def _check_change(self, change: TuningChange) -> None:
+        if (reason := tuning.refusal(change)) is not None:
+            raise ApplicationError(reason, type=UsageError.__name__, non_retryable=True)
 
     @workflow.query
     def status(self) -> StreamStatus:
@@ -135,9 +164,12 @@ class StreamWorkflow:
         if task.carried is not None:
             self._state = decode_state(task.carried)
         else:
-            self._state = await self._open()
+            self._state = await open_stream(task, self._insist)
+        self._operating = tuning.tuned(task.spec, self._state.tuning)
         for mode, reason in self._early:  # signals are handled before the first line of a run
             self._set_mode(mode, reason)
+        if self._insist.cancelled:
+            self._set_mode("stopping", "cancelled")
         try:
             self._begin(self._state)
             await self._loop(self._state)
@@ -152,13 +184,18 @@ class StreamWorkflow:
     def _begin(self, state: StreamState) -> None:
         ends = {n: p.end for n, p in state.partitions.items()}
         watermark.observe_ends(state, self._task.spec.event_time, ends, self._now(), self._now())
-        for task in state.planned:
-            self._spawn(self._aggregate, [task])
+        self._read(state.planned)
         for sink in self._task.spec.sinks:
             self._spawn(write_flushes, sink, self._task.spec, state, self._insist, self._notice)
         for name in side_outputs(self._task.spec):
             self._spawn(pump, name, self._task.spec, state, self._insist, self._notice)
-        self._spawn(self._watch)
+        self._reading.add(self._spawn(self._watch))
+        if self._accepts_loss or state.accepting_loss:
+            self._spawn(self._give_up_lost)
+
+    def _read(self, planned: list[RangeTask]) -> None:
+        for task in planned:
+            self._reading.add(self._spawn(self._aggregate, [task]))
 
     def _give_back(self) -> None:
         """Throw away what is computed for an epoch that ends; the loop plans anew."""
@@ -169,8 +206,8 @@ class StreamWorkflow:
         self._changed = True
 
     async def _loop(self, state: StreamState) -> None:
-        spec = self._task.spec
         while True:
+            spec = self._operating
             self._changed = False
             if self._failure is not None:
                 raise self._failure
@@ -182,19 +219,22 @@ class StreamWorkflow:
                 return
             wake_ms = None
             if state.mode == "running" and not self._rolling:
-                plan = plan_ranges(state, spec, self._limits, self._now())
+                plan = plan_ranges(state, spec, limits_of(spec), self._now())
                 wake_ms = plan.wake_ms
                 for batch in plan.batches:
-                    self._spawn(self._aggregate, batch)
+                    self._reading.add(self._spawn(self._aggregate, batch))
             if self._garbage.due(state):
                 self._spawn(self._garbage.release, state, self._insist)
-            if self._history_is_long() and not self._rewinding.busy:
+            rollable = not self._rewinding.busy and not self._insist.was_reset
+            if self._history_is_long() and rollable:
                 await self._continue_as_new(state)
             await self._until_changed(wake_ms)
 
     def _fire(self, state: StreamState) -> None:
         """Merge what windows are due for; else take back what older epochs wrote for them."""
-        spec, windows = self._task.spec, self._plan.windowing
+        spec, windows = self._operating, self._plan.windowing
+        if not spec.raw:
+            note_completeness(state, windows)
         draining = state.mode == "draining"
         if combine := progress.next_combine(state, spec, windows, draining=draining):
             self._combining = True
@@ -221,10 +261,13 @@ class StreamWorkflow:
     def _now(self) -> int:
         return workflow.time_ns() // 1_000_000
 
-    def _spawn(self, work: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> None:
+    def _spawn(
+        self, work: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guard(work, *args, **kwargs))
         self._tasks[task] = work in (self._aggregate, self._combine)
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
+        return task
 
     async def _guard(
         self, work: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs
@@ -241,36 +284,18 @@ class StreamWorkflow:
             self._failure = error
             self._changed = True
 
-    async def _open(self) -> StreamState:
-        task = self._task
-        info = workflow.info()
-        opening = stream_io.OpenInput(
-            spec=task.spec,
-            owner=info.first_execution_run_id,
-            fresh=task.fresh,
-            begin=task.begin,
-            until=task.until,
-            rewind=task.rewind,
-            now_ms=self._now(),
-        )
-        result = await self._insist.run(
-            "open", "stream.open", opening, stream_io.OpenResult,
-            policies.BOOKKEEPING, fatal_ends=True,
-        )  # fmt: skip
-        for note in result.notes:
-            workflow.logger.info(note)
-        return decode_state(result.state)
-
     async def _aggregate(self, batch: list[RangeTask]) -> None:
         state = self._opened()
         names = ", ".join(str(task.span) for task in batch)
-        asked_ms = self._now()
+        asked_ms, abandoned = self._now(), self._reading.turn()
         work = stream_io.AggregateInput(spec=self._task.spec, topic_id=state.topic_id, tasks=batch)
         deed = "stream.deliver_ranges" if self._task.spec.raw else "stream.aggregate_ranges"
         result = await self._insist.run(
             f"ranges {names}", deed, work, stream_io.AggregateResult,
-            policies.COMPUTE, queue=STREAM_COMPUTE_QUEUE,
+            policies.COMPUTE, queue=STREAM_COMPUTE_QUEUE, abandoned=abandoned,
         )  # fmt: skip
+        if abandoned():
+            return
         for item in result.results:
             if item.epoch != state.epoch:
                 return
@@ -309,9 +334,28 @@ class StreamWorkflow:
         state, event_time = self._opened(), self._task.spec.event_time
 
         def wanted() -> bool:
-            return not self._rolling and caught_up(state, self._limits)
+            return not self._rolling and caught_up(state, limits_of(self._operating))
 
-        await watch_log(state, event_time, self._insist, wanted, self._observe)
+        await watch_log(
+            state, event_time, self._insist, wanted, self._observe, self._reading.turn()
+        )
+
+    async def _give_up_lost(self) -> None:
+        """Look at the log, drop what is gone, and read from there."""
+        state = self._opened()
+        state.accepting_loss = True  # also for the next run, should this one end meanwhile
+        work = stream_io.SurveyInput(topic=state.topic)
+        survey = await self._insist.run(
+            "looking at the log", "stream.survey_log", work, LogSurvey, policies.BOOKKEEPING
+        )
+        self._reading.give_up()
+        self._insist.trouble.clear()
+        lost = loss.accept_loss(state, self._task.spec, self._results, survey, self._now())
+        workflow.logger.warning("%d offsets are given up", lost)
+        state.accepting_loss = False
+        self._read(state.planned)
+        self._reading.add(self._spawn(self._watch))
+        self.resume()
 
     def _observe(self, ends: dict[int, int], asked_ms: int) -> None:
         state, event_time = self._opened(), self._task.spec.event_time
@@ -348,27 +392,7 @@ class StreamWorkflow:
         return events > self._task.history_events or size > HISTORY_BYTES
 
     async def _end(self, state: StreamState) -> StreamResult:
-        progress.forget_planned(state)
-        outcome = _OUTCOMES.get(state.mode, "completed")
-        saving = stream_io.SaveInput(
-            pipeline=state.pipeline,
-            epoch=state.epoch,
-            owner=workflow.info().first_execution_run_id,
-            state=state.encode(),
-        )
-        await self._insist.run(
-            "save", "stream.save_state", saving, stream_io.Done,
-            policies.BOOKKEEPING, fatal_ends=True,
-        )  # fmt: skip
-        self._outcome = outcome
-        self._attribute.show(outcome)
-        return StreamResult(
-            state=outcome,
-            epoch=state.epoch,
-            ledger=state.ledger,
-            events=state.ledger.consumed - state.started_consumed,
-            flush_seq=state.flush_seq,
-            flushed_rows=state.flushed_rows,
-            watermark_ms=state.watermark_ms,
-            elapsed_ms=self._now() - state.started_ms,
-        )
+        result = await end_stream(state, self._insist)
+        self._outcome = result.state
+        self._attribute.show(result.state)
+        return result

@@ -7,8 +7,9 @@ from streaming.status import RewindTo, StreamFrom, StreamUntil
 STREAM_WORKFLOW = "stream"
 """Type name of the workflow.
 
-Signals: `pause`, `resume`, `drain`, `stop`, without arguments. Update: `rewind`, takes
-`streaming.status.RewindTo` and gives `streaming.status.Rewound`. Query: `status`, gives
+Signals: `pause`, `resume`, `accept_loss`, `drain`, `stop`, without arguments. Updates: `rewind`,
+takes `streaming.status.RewindTo` and gives `streaming.status.Rewound`; `configure`, takes
+`streaming.tuning.TuningChange` and gives `streaming.tuning.Operation`. Query: `status`, gives
 `streaming.status.StreamStatus`. Result: `streaming.status.StreamResult`. Id:
 `common.names.stream_workflow_id`.
 """
@@ -28,6 +29,7 @@ class StreamInput(Model):
         rewind: Where the saved state is turned back to before the run goes on.
         until: Where this run ends; None runs until it is told to end.
         history_events: Length of history after which the workflow continues as a new run.
+        accept_loss: Go on from a saved state without what the log no longer has.
         carried: State of the previous run of a chain; set by continue-as-new only.
     """
 
@@ -38,3 +40,4 @@ class StreamInput(Model):
     until: StreamUntil | None = None
     history_events: int = 8_000
     carried: str | None = None
+    accept_loss: bool = False

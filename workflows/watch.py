@@ -20,6 +20,7 @@ async def watch_log(
     insist: Insistence,
     wanted: Callable[[], bool],
     on_ends: Callable[[dict[int, int], int], None],
+    abandoned: Callable[[], bool],
 ) -> None:
     """Wait for news whenever it is wanted, with one long poll after the other.
 
@@ -30,8 +31,9 @@ async def watch_log(
         wanted: Whether all that is known of the log is planned and more may be read.
         on_ends: Called with the ends of all partitions and the workflow time, in milliseconds, at
             which they were asked for.
+        abandoned: Tells whether this watch was given up; another one may be on.
     """
-    while not insist.given_up:
+    while not insist.given_up and not abandoned():
         await workflow.wait_condition(wanted)
         asked_ms = workflow.time_ns() // 1_000_000
         work = stream_io.WaitInput(
@@ -42,6 +44,8 @@ async def watch_log(
         )
         result = await insist.run(
             "waiting for records", "stream.wait_for_data", work, stream_io.WaitResult,
-            policies.LONG_POLL,
+            policies.LONG_POLL, abandoned=abandoned,
         )  # fmt: skip
+        if abandoned():
+            return
         on_ends(result.ends, asked_ms)

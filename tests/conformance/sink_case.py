@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from activities.ports import FlushChunk, FlushSink, Preflight, SinkColumn, SinkTable
+from activities.ports import FlushChunk, FlushSink, Preflight, Progress, SinkColumn, SinkTable
 from connectors.sink_rows import arrow_type
 from contracts.field_type import FieldType
 
@@ -45,10 +45,12 @@ def chunk_of(
     chunk: int = 0,
     count: int = 1,
     content: str = "",
+    complete: int | None = None,
 ) -> FlushChunk:
-    """Name a write; `content` stands for the frozen rows."""
+    """Name a write; `content` stands for the frozen rows, `complete` is a minute."""
     digest = hashlib.sha256(f"{epoch}/{flush_seq}/{content}".encode()).hexdigest()
-    return FlushChunk(table.stream, epoch, flush_seq, chunk, count, digest)
+    complete_ms = None if complete is None else complete * MINUTE_MS
+    return FlushChunk(table.stream, epoch, flush_seq, chunk, count, digest, complete_ms)
 
 
 def row(minute: int, category: str | None, sales: int, *, deleted: bool = False) -> dict[str, Any]:
@@ -98,6 +100,15 @@ class SinkCase:
     async def write(self, table: SinkTable, chunk: FlushChunk, *rows: dict[str, Any]) -> None:
         """Write rows as one chunk."""
         await self.sink.write(table, chunk, rows_of(table, chunk, list(rows)))
+
+    async def complete(self, table: SinkTable) -> tuple[int, int] | None:
+        """Read (epoch, minute) up to which readers are told that the table is whole."""
+        told = await self.sink.progress(table)
+        return None if told is None else (told.epoch, told.complete_ms // MINUTE_MS)
+
+    async def tell(self, table: SinkTable, minute: int, *, epoch: int = 1, flush: int = 1) -> None:
+        """Tell readers of time that passed without rows."""
+        await self.sink.publish(table, Progress(epoch, minute * MINUTE_MS, epoch << 40 | flush))
 
     async def final(self, table: SinkTable) -> list[tuple[int, str | None, int]]:
         """Read (minute, category, sales) of the final view, in its order."""

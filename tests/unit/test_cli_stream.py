@@ -29,6 +29,24 @@ def test_from_reads_earliest_latest_and_time() -> None:
     assert parse_from("1970-01-01T00:00:01Z").time_ms == 1000
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--window", "1m"], "`--window`: expected an operational option, got one that changes"),
+        (["--late.allowed=1s"], "--fresh"),
+        (["--colour", "red"], "`--colour`: expected --interval, --max-records"),
+        ([], "--reset, got none"),
+        (["--parallelism", "0"], "`--parallelism`: expected 1 to 64, got 0"),
+        (["--interval", "soon"], "expected a duration such as 250ms"),
+    ],
+)
+def test_configure_refuses_what_changes_results_and_what_it_does_not_know(
+    arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["stream", "configure", "sales-1m", *arguments]) == 2
+    assert text in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["", "now", "0=", "0=1,0=2", "2026-05-01", "0=1;1=2"])
 def test_until_refuses_everything_else(text: str) -> None:
     with pytest.raises(UsageError, match="`--until`: expected"):

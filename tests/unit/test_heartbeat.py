@@ -4,6 +4,8 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.heartbeat import with_heartbeats
+from common.errors import RunResetError
+from common.payloads import Model
 
 pytestmark = pytest.mark.unit
 
@@ -35,3 +37,31 @@ async def test_activity_gives_signs_of_life_while_it_waits_for_a_system_that_han
     environment.on_heartbeat = beat
     assert await environment.run(hanging.wait, "done") == "done"
     assert beats == 3
+
+
+class Task(Model):
+    """Work that says which run it belongs to."""
+
+    run_id: str = ""
+
+
+class Writing:
+    """An activity that writes."""
+
+    def __init__(self) -> None:
+        self.written = 0
+
+    @with_heartbeats
+    async def write(self, task: Task) -> str:
+        self.written += 1
+        return task.run_id
+
+
+async def test_work_of_a_run_that_was_reset_is_refused_and_nothing_is_written() -> None:
+    environment, writing = ActivityEnvironment(), Writing()
+    mine = environment.info.workflow_run_id or ""
+    assert await environment.run(writing.write, Task(run_id=mine)) == mine
+    assert await environment.run(writing.write, Task()) == ""
+    with pytest.raises(RunResetError, match="expected run before, got"):
+        await environment.run(writing.write, Task(run_id="before"))
+    assert writing.written == 2

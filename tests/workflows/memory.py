@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from activities.ports import FlushChunk, Preflight, RetiredRows, SinkTable, TopicState
-from common.errors import FatalError, RetryableError, TopicMissingError
+from activities.ports import FlushChunk, Preflight, Progress, RetiredRows, SinkTable, TopicState
+from common.errors import FatalError, OffsetLostError, RetryableError, TopicMissingError
 from common.payloads import Ref, ref_for
 from streaming.offset_range import OffsetRange
 from streaming.record_block import RecordBlock
@@ -23,12 +23,14 @@ class MemoryLog:
 
     Attributes:
         failures: Errors to raise, one per call of `read`, before the log works again.
+        starts: First offset that is still there, where records were deleted.
     """
 
     topic: str
     partitions: dict[int, list[bytes | None]]
     sleep: Sleep
     topic_id: str = "topic-1"
+    starts: dict[int, int] = field(default_factory=dict)
     failures: list[Exception] = field(default_factory=list)
     reads: list[OffsetRange] = field(default_factory=list)
     waits: int = 0
@@ -44,7 +46,18 @@ class MemoryLog:
         if topic != self.topic:
             raise TopicMissingError(topic)
         ends = {n: len(values) for n, values in self.partitions.items()}
-        return TopicState(self.topic_id, dict.fromkeys(ends, 0), ends)
+        starts = {n: self.starts.get(n, 0) for n in ends}
+        return TopicState(self.topic_id, starts, ends)
+
+    def delete_before(self, partition: int, offset: int) -> None:
+        """Lose what lies before an offset, as retention does."""
+        self.starts[partition] = offset
+
+    def make_anew(self, partitions: dict[int, list[bytes | None]]) -> None:
+        """Replace the topic by another one of the same name."""
+        self.topic_id += "-anew"
+        self.partitions, self.starts = partitions, {}
+        self.grown.set()
 
     async def offsets_at(self, topic: str, time_ms: int) -> dict[int, int]:  # noqa: ARG002 - the port's
         """Records are stamped with their offset in milliseconds."""
@@ -64,13 +77,15 @@ class MemoryLog:
     async def read(
         self,
         span: OffsetRange,
-        topic_id: str,  # noqa: ARG002 - the port's
+        topic_id: str,
         block_bytes: int,  # noqa: ARG002 - the port's
     ) -> AsyncIterator[RecordBlock]:
         """Give the range in blocks of three records."""
         self.reads.append(span)
         if self.failures:
             raise self.failures.pop(0)
+        if topic_id != self.topic_id or span.start < self.starts.get(span.partition, 0):
+            raise OffsetLostError(f"{span}: expected it in the log, got another one")
         for start in range(span.start, span.stop, 3):
             yield _block(span, self.partitions[span.partition], start, min(start + 3, span.stop))
 
@@ -139,6 +154,7 @@ class MemorySink:
     failures: list[Exception] = field(default_factory=list)
     writes: list[FlushChunk] = field(default_factory=list)
     retired: list[tuple[FlushChunk, RetiredRows]] = field(default_factory=list)
+    told: list[Progress] = field(default_factory=list)
 
     async def prepare(self, table: SinkTable) -> Preflight:  # noqa: ARG002 - the port's
         """Nothing to make."""
@@ -158,6 +174,16 @@ class MemorySink:
             name = (*(row[column] for column in table.identity), row["_key"])
             if name not in self.rows or row["_version"] >= self.rows[name]["_version"]:
                 self.rows[name] = row
+        if chunk.progress is not None:
+            self.told.append(chunk.progress)
+
+    async def publish(self, table: SinkTable, progress: Progress) -> None:  # noqa: ARG002 - the port's
+        """Note what readers are told."""
+        self.told.append(progress)
+
+    async def progress(self, table: SinkTable) -> Progress | None:  # noqa: ARG002 - the port's
+        """Give what readers were told last."""
+        return self.told[-1] if self.told else None
 
     async def retire(self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows) -> None:  # noqa: ARG002 - the port's
         """Mark as deleted what is left of older epochs."""

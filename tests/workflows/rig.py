@@ -75,8 +75,9 @@ class StreamRig:
         book = StreamBookActivities(self.log, self.store, self.sinks.__getitem__)
         sink = StreamSinkActivities(self.store, self.sinks.__getitem__, self.dead)
         light: list[Callable[..., Any]] = [
-            book.open, book.claim_epoch, book.save_state, book.release, sink.write_flush,
-            sink.deliver_dead_letters, sink.deliver_late_events, stream.wait_for_data,
+            book.open, book.claim_epoch, book.survey_log, book.save_state, book.release,
+            sink.write_flush, sink.publish_progress, sink.deliver_dead_letters,
+            sink.deliver_late_events, stream.wait_for_data,
         ]  # fmt: skip
         raw = StreamDeliverActivities(self.log, self.store)
         client = self.server.client
@@ -100,6 +101,7 @@ class StreamRig:
         fresh: bool = False,
         begin: StreamFrom | None = None,
         rewind: RewindTo | None = None,
+        accept_loss: bool = False,
         history_events: int = 8_000,
     ) -> Handle:
         """Start the stream."""
@@ -110,6 +112,7 @@ class StreamRig:
             fresh=fresh,
             begin=begin or StreamFrom(),
             history_events=history_events,
+            accept_loss=accept_loss,
         )
         return await self.server.client.start_workflow(
             STREAM_WORKFLOW,
@@ -146,7 +149,7 @@ class StreamRig:
         self, handle: Handle, condition: Callable[[StreamStatus], bool]
     ) -> StreamStatus:
         """Let time pass until the status is as wanted."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while True:
                 status = await self.status(handle)
                 if condition(status):
@@ -155,7 +158,7 @@ class StreamRig:
 
     async def until_next_run(self, handle: Handle) -> str:
         """Wait until the stream continued as a new run; gives its run id."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             run = handle.first_execution_run_id
             while run == handle.first_execution_run_id:
                 await self.server.sleep(0.02)

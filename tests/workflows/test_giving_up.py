@@ -79,6 +79,7 @@ async def ended_activities(handle: Handle) -> int:
     return sum(e.event_type in ends for e in (await handle.fetch_history()).events)
 
 
+@pytest.mark.timeout(240)  # each starts a server of its own
 @pytest.mark.parametrize(
     "failures", [[], [SinkRefusedError("no column")], [RetryableError("gone")] * 6]
 )
@@ -104,9 +105,9 @@ async def stop_while_a_write_ends(rig: StreamRig, failures: list[Exception]) -> 
         before = await ended_activities(handle)
         await handle.signal("stop")
         held.released.set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             await wait_for(lambda: ended_activities(handle), lambda count: count > before)
-        async with decider(rig), asyncio.timeout(20):
+        async with decider(rig), asyncio.timeout(90):
             result = await handle.result()
     assert result.state == "stopped"
     assert result.ledger.consumed == 2

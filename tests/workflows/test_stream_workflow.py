@@ -240,3 +240,23 @@ async def test_a_signal_that_meets_continue_as_new_is_not_lost(clock_rig: Stream
         await rig.until(handle, lambda s: s.ledger.consumed > 1)
         await handle.signal("stop")
         assert (await rig.ended(handle)).state == "stopped"
+
+
+async def test_readers_hear_of_time_with_every_flush_and_when_it_passes_without_rows(
+    rig: StreamRig,
+) -> None:
+    rig.log.append(0, event(0), event(500), event(1_500))
+    handle = await rig.start(rig.spec(where="amount > 0"))
+    status = await rig.until(handle, lambda s: s.flush_seq == 1 and not s.pending_flushes)
+    told = rig.sinks["clickhouse"].told
+    assert [one.complete_ms for one in told] == [1_500]
+    assert status.complete_through_ms == 1_500
+    rig.log.append(0, event(1_900), event(2_100), event(3_900))
+    await rig.until(handle, lambda s: s.flush_seq == 2 and not s.pending_flushes)
+    rig.log.append(0, *(event(i * 1_000, amount=-1.0) for i in range(4, 60)))
+    status = await rig.until(handle, lambda s: s.complete_through_ms == 59_000)
+    await rig.server.sleep(120)
+    assert told[-1].complete_ms == 59_000
+    assert rig.sinks["timescaledb"].told[-1].version == 1 << 40 | status.flush_seq
+    await handle.signal("stop")
+    await rig.ended(handle)

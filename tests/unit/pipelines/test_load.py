@@ -82,7 +82,7 @@ def test_result_hash_ignores_what_changes_no_result(tmp_path: Path) -> None:
         write(
             tmp_path,
             ("name: sales", "name: sales\nowner: me"),
-            ("sinks:", "trigger: {interval: 9s}\nsinks:"),
+            ("sinks:", "trigger: {interval: 9s}\nlimits: {parallelism: 3}\nsinks:"),
         )
     )
     other = load_stream(write(tmp_path, ("sum(amount)", "max(amount)")))

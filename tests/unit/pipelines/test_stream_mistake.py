@@ -159,6 +159,11 @@ _MISTAKES = [
     ("  - clickhouse: {table: sales_1m}", "  []", "sinks: expected at least 1, got 0"),
     (
         "sinks:",
+        "limits: {parallelism: 65}\nsinks:",
+        "limits.parallelism: expected a whole number from 1 to 64, got `65`",
+    ),
+    (
+        "sinks:",
         "trigger: {max_records: 0}\nsinks:",
         "trigger.max_records: expected a whole number from 1 to 10,000,000, got `0`",
     ),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.load import check_pipeline
-from pipelines.stream import EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
+from pipelines.stream import Bounds, EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
 from pipelines.stream_render import render_stream
 
 _DURATION_MS = st.integers(1, 10**10)
@@ -54,6 +54,9 @@ def _specs() -> st.SearchStrategy[StreamSpec]:
             unique_by=lambda sink: sink.table,
         ),
         trigger=st.builds(Trigger, interval_ms=_DURATION_MS, max_records=st.integers(1, 10**7)),
+        limits=st.builds(
+            Bounds, parallelism=st.integers(1, 64), max_pending_flushes=st.integers(1, 16)
+        ),
     )
 
 

@@ -17,7 +17,7 @@ from streaming.ledger import Ledger
 from streaming.merge_step import combine_inline
 from streaming.partial import aggregate_events
 from streaming.plan import StreamPlan, compile_stream
-from streaming.planner import Limits, plan_ranges
+from streaming.planner import limits_of, plan_ranges
 from streaming.progress import (
     CombineTask,
     RangeResult,
@@ -40,6 +40,7 @@ from streaming.state import (
     decode_state,
 )
 from streaming.status import RewindTo
+from streaming.tuning import tuned
 from streaming.watermark import advance, observe_ends
 from tests.unit.streaming.record_maker import block_of
 
@@ -220,7 +221,8 @@ class Engine:
 
     def plan(self) -> None:
         """Hand out ranges."""
-        for batch in plan_ranges(self.state, self.spec, Limits(), self.now_ms).batches:
+        spec = tuned(self.spec, self.state.tuning)
+        for batch in plan_ranges(self.state, spec, limits_of(spec), self.now_ms).batches:
             self.flying.extend(batch)
 
     def run_range(self, index: int) -> None:
@@ -302,7 +304,7 @@ class Engine:
         """Decide on a combine unless one is under way."""
         if self.combining is None:
             windows = self.plan_of_stream.windowing
-            self.combining = next_combine(self.state, self.spec, windows)
+            self.combining = next_combine(self.state, tuned(self.spec, self.state.tuning), windows)
             if self.combining is None:
                 retire(self.state, windows)
 

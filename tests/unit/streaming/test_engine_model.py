@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming.ledger import Ledger
+from streaming.tuning import Tuning, TuningChange, changed, refusal
 from tests.unit.streaming.engine_log import SINKS, Engine, Event, Log, brute_force, make_spec
 
 STEPS = (
     "plan", "range", "merge", "begin_combine", "end_combine", "write", "write_lost", "crash",
-    "show", "deliver", "deliver_lost",
+    "show", "deliver", "deliver_lost", "configure",
 )  # fmt: skip
 Steps = list[tuple[str, int]]
 
@@ -45,6 +46,18 @@ def canonical(log: Log) -> Log:
     }
 
 
+def configure(engine: Engine, number: int) -> None:
+    """Change operational options in the middle, or go back to the file's."""
+    tuning = Tuning(
+        max_records=(1, 2, 5, 40)[number % 4],
+        parallelism=(1, 3, 64)[number % 3],
+        max_pending_flushes=(1, 16)[number % 2],
+    )
+    change = TuningChange(change=Tuning() if number == 9 else tuning, reset=number > 5)
+    assert refusal(change) is None
+    engine.state.tuning = changed(engine.state.tuning, change)
+
+
 def take(engine: Engine, steps: Steps) -> None:
     """Do some steps of a run in whatever order they come."""
     for step, number in steps:
@@ -52,6 +65,8 @@ def take(engine: Engine, steps: Steps) -> None:
             engine.run_range(number)
         elif step == "show":
             engine.show(number)
+        elif step == "configure":
+            configure(engine, number)
         elif step.startswith("deliver"):
             engine.deliver(lost=step == "deliver_lost")
         elif step.startswith("write"):

@@ -2,6 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.payloads import INLINE_LIMIT_BYTES
+from pipelines.stream import Bounds
 from streaming.planner import Limits, plan_ranges
 from streaming.progress import (
     BULK_SEGMENTS,
@@ -268,3 +270,17 @@ def test_side_output_and_its_objects_go_when_they_were_delivered(name: SideName)
     take_delivered(state, name, 3)
     assert state.side_output(name).next_batches() == []
     assert is_finished(state)
+
+
+def test_flushes_beyond_the_default_limit_travel_by_reference() -> None:
+    state = state_of(partition(cursor=5))
+    state.watermark_ms = 5_000
+    state.segments, state.fresh_segments = [segment(0, 0)], 1
+    state.flushes = [flush(n) for n in range(1, 9)]
+    usual = next_combine(state.model_copy(deep=True), spec_with(), WINDOWS)
+    raised = spec_with().model_copy(update={"limits": Bounds(max_pending_flushes=16)})
+    crammed = next_combine(state, raised, WINDOWS)
+    assert usual is not None
+    assert crammed is not None
+    assert (usual.inline, usual.rows_inline_bytes) == (True, INLINE_LIMIT_BYTES)
+    assert (crammed.inline, crammed.rows_inline_bytes) == (False, 4_096)
