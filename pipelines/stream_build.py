@@ -88,8 +88,9 @@ def unsupported(spec: StreamSpec) -> list[tuple[Path, str]]:
     if spec.window is not None:
         if spec.window.kind == "session":
             found.append((("window", spec.window.kind), f"{spec.window.kind} windows"))
-        if spec.window.timezone is not None:
-            found.append((("window", "timezone"), "windows that follow a time zone"))
+        if spec.window.timezone is not None and spec.window.kind != "tumbling":
+            what = f"{spec.window.kind} windows that follow a time zone; take `tumbling`"
+            found.append((("window", "timezone"), what))
     if spec.event_time.close_after_ms is not None:
         found.append((("event_time", "close_after"), "windows closed by the clock"))
     if spec.emit_updates_ms is not None:

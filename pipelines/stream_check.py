@@ -5,11 +5,11 @@ from collections.abc import Callable
 from functools import partial
 from math import gcd
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from common.errors import PipelineSpecError
 from common.names import dead_letter_topic
 from common.near_miss import near_miss
+from common.time_zone import time_zone
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
 from pipelines.document import MISSING, Document, Plain
@@ -245,11 +245,9 @@ def _alignment(document: Document, window: Values) -> None:
     if zone is None:
         return
     try:
-        ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        document.report(
-            ("window", "timezone"), f"expected a time zone such as Europe/Berlin, got `{zone}`"
-        )
+        time_zone(zone)
+    except PipelineSpecError as error:
+        document.report(("window", "timezone"), str(error))
     if size and size % DAY_MS:
         document.report(
             ("window", "timezone"),

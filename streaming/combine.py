@@ -31,6 +31,7 @@ class Combined:
         last_pane_ms: Latest pane kept.
         first_fresh_ms: Earliest pane kept that was not emitted in its present form, in each of
             its windows.
+        due_ms: The watermark at which the first window is due; see `earliest_due`.
     """
 
     emitted: pl.DataFrame
@@ -38,6 +39,7 @@ class Combined:
     first_pane_ms: int | None
     last_pane_ms: int | None
     first_fresh_ms: int | None
+    due_ms: int | None = None
 
 
 def combine(
@@ -67,14 +69,14 @@ def combine(
     merged = merge_partials(plan, frames)
     if plan.windowing.slides:
         return _combine_sliding(plan, merged, fire_ms, keep_ms, fired_ms, floor_ms)
-    end_ms = pl.col(PANE) + plan.windowing.size_ms
+    end_ms = plan.windowing.end
     fires = pl.col(FRESH) & (end_ms <= fire_ms) if fire_ms is not None else pl.lit(value=False)
     emitted = finish(plan, merged.filter(fires))
     kept = merged.with_columns((pl.col(FRESH) & ~fires).alias(FRESH))
     if keep_ms is not None:
         closed = end_ms + plan.spec.late.allowed_ms <= keep_ms
         kept = kept.filter(pl.col(FRESH) | ~closed)
-    return Combined(emitted, kept, *pane_span(kept))
+    return Combined(emitted, kept, *pane_span(kept), earliest_due(plan, kept))
 
 
 def _combine_sliding(
@@ -90,7 +92,7 @@ def _combine_sliding(
         return Combined(finish(plan, panes.clear()), panes, *pane_span(panes))
     shown = show_windows(plan, panes, fired_ms, fire_ms, floor_ms)
     emitted = finish(plan, shown.frame, shown.counts)
-    end_ms = plan.windowing.last_window_end(pl.col(PANE))
+    end_ms = plan.windowing.end
     closed = pl.lit(value=False)
     if keep_ms is not None:
         closed = (end_ms <= fire_ms) & (end_ms + plan.spec.late.allowed_ms <= keep_ms)
@@ -112,6 +114,17 @@ def pane_span(frame: pl.DataFrame) -> tuple[int | None, int | None, int | None]:
     return span[0], span[1], span[2]
 
 
+def earliest_due(plan: StreamPlan, frame: pl.DataFrame) -> int | None:
+    """Give the end of the earliest window not yet emitted.
+
+    None where there is none, and where it follows from the pane's start by arithmetic.
+    """
+    if not plan.windowing.carried:
+        return None
+    due_ms: int | None = frame.select(plan.windowing.end.filter(pl.col(FRESH)).min()).item()
+    return due_ms
+
+
 def finish(
     plan: StreamPlan, merged: pl.DataFrame, counts: Mapping[str, pl.Series] | None = None
 ) -> pl.DataFrame:
@@ -128,7 +141,7 @@ def finish(
     ready = counts or {}
     instant = pl.Datetime("ms", "UTC")
     start = pl.col(PANE).cast(instant)
-    end = (pl.col(PANE) + plan.windowing.size_ms).cast(instant)
+    end = plan.windowing.end.cast(instant)
     columns = merged.select(start.alias(WINDOW_START), end.alias(WINDOW_END), *plan.key_names)
     outputs = [
         ready[aggregate.column] if aggregate.column in ready else aggregate.finish(merged)

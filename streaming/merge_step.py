@@ -39,6 +39,7 @@ def combine_result(combined: Combined, kept: Blob, emitted: Blob) -> CombineResu
             first_pane_ms=combined.first_pane_ms,
             last_pane_ms=combined.last_pane_ms,
             first_fresh_ms=combined.first_fresh_ms,
+            due_ms=combined.due_ms,
         )
     if not emitted.row_count:
         return CombineResult(kept=segment)

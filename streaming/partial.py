@@ -131,11 +131,11 @@ def _split(
     """Filter, derive, and part the late events and those below the floor from those on time."""
     passed = prepare(plan, rows)
     filtered = rows.height - passed.height
-    kept = passed.with_columns(plan.windowing.pane_start(pl.col("_event_ms")).alias(PANE))
+    kept = plan.windowing.assign(passed, "_event_ms")
     late = pl.DataFrame(schema=LATE_SCHEMA)
     if watermark_ms is not None:
         closed_ms = watermark_ms - plan.spec.late.allowed_ms
-        late_by = closed_ms - plan.windowing.last_window_end(pl.col(PANE))
+        late_by = closed_ms - plan.windowing.end
         late = kept.filter(late_by >= 0).select(
             pl.col("_row").cast(pl.Int64).alias(ROW),
             pl.col("_event_ms").alias(EVENT_MS),
@@ -160,8 +160,7 @@ def _without(rows: pl.DataFrame, errors: list[RowError]) -> pl.DataFrame:
 
 def _unfit(plan: StreamPlan, groups: pl.DataFrame, kept: pl.DataFrame) -> list[RowError]:
     """Find the events of groups that no table can hold; only the few groups are looked at first."""
-    pane, windows = pl.col(PANE), plan.windowing
-    window = (windows.first_window_start(pane), windows.last_window_end(pane))
+    window = (plan.windowing.start, plan.windowing.end)
     if not groups.select((may_be_long(plan.keys) | outside_time(*window)).any()).item():
         return []
     found = kept.select("_row", refusal(plan.keys, *window).alias("_error")).drop_nulls()
@@ -173,7 +172,7 @@ def start_partials(plan: StreamPlan, rows: pl.DataFrame) -> pl.DataFrame:
     prepared = [column for aggregate in plan.aggregates for column in aggregate.prepare(rows)]
     rows = rows.with_columns(prepared) if prepared else rows
     starts = [expression for aggregate in plan.aggregates for expression in aggregate.start()]
-    groups = rows.group_by(PANE, *plan.key_names).agg(*starts)
+    groups = rows.group_by(PANE, *plan.key_names).agg(*_carried(plan), *starts)
     return (
         _settle(plan, groups)
         .with_columns(pl.lit(value=True).alias(FRESH))
@@ -189,8 +188,12 @@ def merge_partials(plan: StreamPlan, frames: list[pl.DataFrame]) -> pl.DataFrame
     news = [pl.col(FRESH).any()]
     if plan.windowing.slides:
         news.append(pl.col(SINCE).min())
-    groups = pl.concat(frames).group_by(PANE, *plan.key_names).agg(*merges, *news)
+    groups = pl.concat(frames).group_by(PANE, *plan.key_names).agg(*_carried(plan), *merges, *news)
     return _settle(plan, groups).sort(PANE, *plan.key_names)
+
+
+def _carried(plan: StreamPlan) -> list[pl.Expr]:
+    return [pl.col(name).max() for name in plan.windowing.carried]
 
 
 def _settle(plan: StreamPlan, groups: pl.DataFrame) -> pl.DataFrame:

@@ -244,4 +244,4 @@ def open_windows(state: StreamState, windows: Windowing) -> int:
     if due_ms is None:
         return 0
     fresh = [s.last_pane_ms for s in state.segments if s.first_fresh_ms is not None]
-    return (windows.last_window_end(max(fresh)) - due_ms) // windows.slide_ms + 1
+    return windows.count(due_ms, max(fresh))

@@ -127,6 +127,12 @@ _MISTAKES = [
     ("{tumbling: 1m}", "{tumbling: 1d, timezone: Mars}", "window.timezone: expected a time zone"),
     (
         "{tumbling: 1m}",
+        "{tumbling: 1d, timezone: Europe/Berln}",
+        "got `Europe/Berln`; did you mean `Europe/Berlin`?",
+    ),
+    ("{tumbling: 1m}", "{tumbling: 1d, timezone: ../zones}", "window.timezone: expected a time"),
+    (
+        "{tumbling: 1m}",
         "{tumbling: 1h, timezone: Europe/Berlin}",
         "window.timezone: expected only with windows of whole days",
     ),
@@ -203,7 +209,7 @@ def test_mistake_is_told_with_its_place(old: str, new: str, expected: str, tmp_p
     ("old", "new", "path"),
     [
         ("{tumbling: 1m}", "{session: 30m}", "window.session"),
-        ("{tumbling: 1m}", "{tumbling: 1d, timezone: Europe/Berlin}", "window.timezone"),
+        ("{tumbling: 1m}", "{sliding: 2d, every: 1d, timezone: Europe/Berlin}", "window.timezone"),
         ("{field: ts}", "{field: ts, close_after: 1m}", "event_time.close_after"),
         ("sinks:", "emit: {updates: 5s}\nsinks:", "emit"),
     ],

@@ -3,13 +3,15 @@
 import statistics
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 
 import polars as pl
 
+from common.time_zone import time_zone
 from pipelines.stream import EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
-from streaming.combine import KEY, WINDOW_START, pane_span
+from streaming.combine import KEY, WINDOW_START, earliest_due, pane_span
 from streaming.decode import OFFSET, Decoded
 from streaming.frame import from_bytes, to_bytes
 from streaming.late_event import late_event_frame
@@ -122,6 +124,8 @@ def mean_of(cents: list[Decimal]) -> Decimal:
 
 def windows_of(at_ms: int, window: Window) -> list[int]:
     """List the starts of the windows that hold a time, one candidate after the other."""
+    if window.timezone is not None:
+        return [day_of(at_ms, window)[0]]
     slide_ms = window.slide_ms or window.size_ms
     start_ms = (at_ms - window.offset_ms) // slide_ms * slide_ms + window.offset_ms
     starts = []
@@ -129,6 +133,24 @@ def windows_of(at_ms: int, window: Window) -> list[int]:
         starts.append(start_ms)
         start_ms -= slide_ms
     return starts
+
+
+def day_of(at_ms: int, window: Window) -> tuple[int, int]:
+    """Give start and end of the days of a zone that hold a time; no midnight may come twice."""
+    zone = time_zone(window.timezone or "")
+    offset, size = timedelta(milliseconds=window.offset_ms), timedelta(milliseconds=window.size_ms)
+    clock = datetime.fromtimestamp(at_ms // 1000, zone).replace(tzinfo=None) - offset
+    days = (clock - datetime(1970, 1, 1)) // size  # noqa: DTZ001 - a wall clock
+    start = datetime(1970, 1, 1) + days * size + offset  # noqa: DTZ001 - a wall clock
+    bounds = [wall.replace(tzinfo=zone).astimezone(UTC) for wall in (start, start + size)]
+    return round(bounds[0].timestamp() * 1000), round(bounds[1].timestamp() * 1000)
+
+
+def last_end_of(at_ms: int, window: Window) -> int:
+    """Give the end of the last window that holds a time."""
+    if window.timezone is not None:
+        return day_of(at_ms, window)[1]
+    return max(windows_of(at_ms, window)) + window.size_ms
 
 
 def brute_force(
@@ -213,6 +235,12 @@ class Engine:
         """The compiled stream."""
         return compile_stream(self.spec)
 
+    @property
+    def window(self) -> Window:
+        """The windows of the stream."""
+        assert self.spec.window is not None
+        return self.spec.window
+
     def show(self, count: int) -> None:
         """Let every partition grow by up to `count` records, and some workflow time pass."""
         self.now_ms += 1_000 * count
@@ -244,7 +272,11 @@ class Engine:
             assert first is not None
             assert last is not None
             segment = Segment(
-                blob=blob, first_pane_ms=first, last_pane_ms=last, first_fresh_ms=fresh
+                blob=blob,
+                first_pane_ms=first,
+                last_pane_ms=last,
+                first_fresh_ms=fresh,
+                due_ms=earliest_due(self.plan_of_stream, partial.frame),
             )
         self._judge(task, events)
         self.results[span.partition, span.start] = RangeResult(
@@ -262,7 +294,7 @@ class Engine:
         late: dict[tuple[int, int], int] = {}
         if task.watermark_ms is not None:
             for offset, event in enumerate(events, task.span.start):
-                end_ms = (event.event_ms // SIZE_MS + 1) * SIZE_MS
+                end_ms = last_end_of(event.event_ms, self.window)
                 late_by_ms = task.watermark_ms - (end_ms + self.spec.late.allowed_ms)
                 if late_by_ms >= 0:
                     late[task.span.partition, offset] = late_by_ms

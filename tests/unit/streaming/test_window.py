@@ -47,9 +47,9 @@ def test_event_on_the_boundary_opens_the_next_window_also_before_1970() -> None:
     "window",
     [
         Window(kind="session", size_ms=1_000),
-        Window(kind="tumbling", size_ms=86_400_000, timezone="Europe/Berlin"),
+        Window(kind="sliding", size_ms=86_400_000, slide_ms=86_400_000, timezone="Europe/Berlin"),
     ],
 )
 def test_window_that_the_engine_does_not_run_is_refused(window: Window) -> None:
-    with pytest.raises(PipelineSpecError, match="expected a tumbling or sliding window"):
+    with pytest.raises(PipelineSpecError, match="expected a tumbling window or a sliding one"):
         windowing(window)
