@@ -19,7 +19,7 @@ PANE = "_pane"
 """Column that holds the start of a row's pane, Int64 milliseconds since the epoch."""
 
 PANE_END = "_pane_end"
-"""Column beside PANE that holds its end, where that does not follow from the start by arithmetic."""
+"""Column beside PANE that holds its end, where no arithmetic on the start gives it."""
 
 END_OF_TIME_MS = 2**62
 """A watermark above every event time: the end of a bounded log."""

@@ -26,7 +26,7 @@ from common.settings import Settings, WorkerSettings
 from connectors.temporal import connect
 from devstack import stack as devstack
 from devstack.sample.sales import START_MS, SalesShape
-from pipelines.stream import Late, SinkSpec, StreamSpec
+from pipelines.stream import Late, SinkSpec, StreamSpec, Window
 from tests.stack_rig import StreamOnStack, fill, sales_spec
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -56,16 +56,18 @@ class Recorder:
             self.settings, spec.model_copy(update={"sinks": sinks, "group_by": [group_by]})
         )
 
-    async def fill(self, name: str, events: int, after_s: int = 0) -> None:
-        """Append events, 20 a second of event time, to a stream's topic."""
+    async def fill(
+        self, name: str, events: int, after_s: int = 0, rate: float = 20, start_ms: int = START_MS
+    ) -> None:
+        """Append events, `rate` a second of event time, to a stream's topic."""
         shape = SalesShape(
             events,
             seed=after_s + 1,
-            rate=20,
+            rate=rate,
             malformed=0.003,
             topic=f"{name}-events",
             partitions=3,
-            start_ms=START_MS + after_s * 1_000,
+            start_ms=start_ms + after_s * 1_000,
             customers=10_000 if name == "referenced" else 5,
             products=3,
         )
@@ -136,10 +138,15 @@ async def continued(recorder: Recorder) -> None:
     stream = await recorder.stream("continued", 8_000, 500)
     await stream.start(history_events=40)
     await stream.handle.result()
+    await save_chain(recorder, stream, "continued")
+
+
+async def save_chain(recorder: Recorder, stream: StreamOnStack, name: str) -> None:
+    """Keep the histories of all runs of a stream that continued as new."""
     run_id: str | None = stream.run_id
     number = 1
     while run_id is not None:
-        run_id = await recorder.save(stream.spec, f"continued-{number}", run_id)
+        run_id = await recorder.save(stream.spec, f"{name}-{number}", run_id)
         number += 1
 
 
@@ -187,6 +194,18 @@ async def raw(recorder: Recorder) -> None:
         number += 1
 
 
+async def days(recorder: Recorder) -> None:
+    """Days of a zone, over the night in which its clock was changed; continued as new."""
+    stream = await recorder.stream("days", 0, 500)
+    window = Window(kind="tumbling", size_ms=86_400_000, timezone="Europe/Berlin")
+    stream.spec = stream.spec.model_copy(update={"window": window})
+    march_ms = 1_774_569_600_000  # 2026-03-27
+    await recorder.fill("days", 8_000, rate=8_000 / (5 * 86_400), start_ms=march_ms)
+    await stream.start(history_events=60)
+    await stream.handle.result()
+    await save_chain(recorder, stream, "days")
+
+
 async def alter(settings: Settings, statement: str) -> None:
     """Change a table behind the sink's back."""
     dsn = settings.timescaledb.dsn
@@ -198,7 +217,8 @@ async def alter(settings: Settings, statement: str) -> None:
 
 
 SCENARIOS: dict[str, Callable[[Recorder], Awaitable[None]]] = {
-    one.__name__: one for one in (bounded, paused, drained, continued, refused, referenced, raw)
+    one.__name__: one
+    for one in (bounded, paused, drained, continued, refused, referenced, raw, days)
 }
 
 

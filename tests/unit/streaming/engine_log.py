@@ -3,13 +3,11 @@
 import statistics
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 
 import polars as pl
 
-from common.time_zone import time_zone
 from pipelines.stream import EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
 from streaming.combine import KEY, WINDOW_START, earliest_due, pane_span
 from streaming.decode import OFFSET, Decoded
@@ -44,6 +42,7 @@ from streaming.state import (
 from streaming.status import RewindTo
 from streaming.tuning import tuned
 from streaming.watermark import advance, observe_ends
+from tests.unit.streaming.day_oracle import days_of
 from tests.unit.streaming.record_maker import block_of
 
 SIZE_MS = 1_000
@@ -125,7 +124,7 @@ def mean_of(cents: list[Decimal]) -> Decimal:
 def windows_of(at_ms: int, window: Window) -> list[int]:
     """List the starts of the windows that hold a time, one candidate after the other."""
     if window.timezone is not None:
-        return [day_of(at_ms, window)[0]]
+        return [days_of(at_ms, window.timezone, window.size_ms, window.offset_ms)[0]]
     slide_ms = window.slide_ms or window.size_ms
     start_ms = (at_ms - window.offset_ms) // slide_ms * slide_ms + window.offset_ms
     starts = []
@@ -135,21 +134,10 @@ def windows_of(at_ms: int, window: Window) -> list[int]:
     return starts
 
 
-def day_of(at_ms: int, window: Window) -> tuple[int, int]:
-    """Give start and end of the days of a zone that hold a time; no midnight may come twice."""
-    zone = time_zone(window.timezone or "")
-    offset, size = timedelta(milliseconds=window.offset_ms), timedelta(milliseconds=window.size_ms)
-    clock = datetime.fromtimestamp(at_ms // 1000, zone).replace(tzinfo=None) - offset
-    days = (clock - datetime(1970, 1, 1)) // size  # noqa: DTZ001 - a wall clock
-    start = datetime(1970, 1, 1) + days * size + offset  # noqa: DTZ001 - a wall clock
-    bounds = [wall.replace(tzinfo=zone).astimezone(UTC) for wall in (start, start + size)]
-    return round(bounds[0].timestamp() * 1000), round(bounds[1].timestamp() * 1000)
-
-
 def last_end_of(at_ms: int, window: Window) -> int:
     """Give the end of the last window that holds a time."""
     if window.timezone is not None:
-        return day_of(at_ms, window)[1]
+        return days_of(at_ms, window.timezone, window.size_ms, window.offset_ms)[1]
     return max(windows_of(at_ms, window)) + window.size_ms
 
 
