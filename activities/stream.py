@@ -22,7 +22,7 @@ from common.errors import OffsetLostError
 from common.names import epoch_prefix
 from common.payloads import INLINE_LIMIT_BYTES, ObjectStore
 from pipelines.stream import StreamSpec
-from streaming.combine import combine, earliest_due, pane_span
+from streaming.combine import combine, count_unshown, earliest_due, pane_span
 from streaming.dead_letter import dead_letter_frame
 from streaming.decode import Decoded, RecordDecoder
 from streaming.late_event import late_event_frame
@@ -93,6 +93,7 @@ class StreamActivities:
                 last_pane_ms=last or 0,
                 first_fresh_ms=fresh,
                 due_ms=earliest_due(plan, frame),
+                unshown=count_unshown(plan, frame),
             )
         dead = None
         if work.dead:

@@ -54,6 +54,7 @@ class Window(Model):
         slide_ms: Distance of window starts; None for tumbling and session windows.
         offset_ms: Shift of the alignment from the epoch.
         timezone: Zone whose days a window of whole days follows.
+        max_length_ms: Distance of the cuts, aligned to the epoch, at which sessions also end.
     """
 
     kind: Literal["tumbling", "sliding", "session"]
@@ -61,6 +62,7 @@ class Window(Model):
     slide_ms: int | None = None
     offset_ms: int = 0
     timezone: str | None = None
+    max_length_ms: int | None = None
 
 
 class Late(Model):
@@ -154,6 +156,7 @@ class StreamSpec(Model):
         housekeeping = {"__all__": {"retention_ms", "compress_after_ms"}}
         fields = type(self).model_fields
         unused = {name for name in _LATER if getattr(self, name) == fields[name].default}
+        uncut = self.window is not None and self.window.max_length_ms is None
         content = self.model_dump_json(
             exclude={
                 "kind": True,
@@ -162,6 +165,7 @@ class StreamSpec(Model):
                 "trigger": True,
                 "limits": True,
                 "sinks": housekeeping,
+                **({"window": {"max_length_ms"}} if uncut else {}),
                 **dict.fromkeys(unused, True),
             }
         )

@@ -54,7 +54,9 @@ def _in_ms(options: Values, skip: str) -> dict[str, Any]:
 def _window(options: Values) -> Window:
     place = {"offset_ms": options.get("offset", 0), "timezone": options.get("timezone")}
     if "session" in options:
-        return Window(kind="session", size_ms=options["session"])
+        return Window(
+            kind="session", size_ms=options["session"], max_length_ms=options.get("max_length")
+        )
     if "sliding" in options:
         return Window(
             kind="sliding", size_ms=options["sliding"], slide_ms=options["every"], **place
@@ -85,12 +87,10 @@ def _sink(kind: str, options: Values) -> SinkSpec:
 def unsupported(spec: StreamSpec) -> list[tuple[Path, str]]:
     """List the parts of a valid stream that this version cannot run yet, with their paths."""
     found: list[tuple[Path, str]] = []
-    if spec.window is not None:
-        if spec.window.kind == "session":
-            found.append((("window", spec.window.kind), f"{spec.window.kind} windows"))
-        if spec.window.timezone is not None and spec.window.kind != "tumbling":
-            what = f"{spec.window.kind} windows that follow a time zone; take `tumbling`"
-            found.append((("window", "timezone"), what))
+    window = spec.window
+    if window is not None and window.timezone is not None and window.kind != "tumbling":
+        what = f"{window.kind} windows that follow a time zone; take `tumbling`"
+        found.append((("window", "timezone"), what))
     if spec.event_time.close_after_ms is not None:
         found.append((("event_time", "close_after"), "windows closed by the clock"))
     if spec.emit_updates_ms is not None:

@@ -227,6 +227,14 @@ def _window(document: Document, values: Values) -> None:
 
 def _alignment(document: Document, window: Values) -> None:
     size = _part(window, "tumbling") or _part(window, "every")
+    gap, longest = _part(window, "session"), _part(window, "max_length")
+    if "max_length" in window and "session" not in window:
+        document.report(("window", "max_length"), "expected only beside `session`")
+    elif gap and longest and longest < gap:
+        document.report(
+            ("window", "max_length"),
+            f"expected at least the gap {format_duration(gap)}, got {format_duration(longest)}",
+        )
     if "session" in window:
         for part in ("offset", "timezone"):
             if part in window:

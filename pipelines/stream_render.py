@@ -48,7 +48,11 @@ def _event_time(event_time: EventTime) -> Values:
 
 
 def _window(window: Window) -> Values:
-    sizes: dict[str, int | None] = {window.kind: window.size_ms, "every": window.slide_ms}
+    sizes: dict[str, int | None] = {
+        window.kind: window.size_ms,
+        "every": window.slide_ms,
+        "max_length": window.max_length_ms,
+    }
     if window.offset_ms:
         sizes["offset"] = window.offset_ms
     zone = {"timezone": window.timezone} if window.timezone else {}

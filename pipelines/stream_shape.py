@@ -91,6 +91,9 @@ STREAM = Options(
                 "sliding": Duration(1, "Size of windows that overlap; needs `every`"),
                 "every": Duration(1, "Distance of the starts of sliding windows"),
                 "session": Duration(1, "Gap that ends a session"),
+                "max_length": Duration(
+                    1, "Multiples of this since the epoch end sessions, too; at least the gap"
+                ),
                 "offset": Duration(doc="Shift of the alignment from the epoch", signed=True),
                 "timezone": Text(
                     "a time zone such as Europe/Berlin",

@@ -12,8 +12,9 @@ from contracts.field_type import FieldType
 from streaming.group_key import canonical_key
 from streaming.partial import FRESH, SINCE, merge_partials
 from streaming.plan import StreamPlan
+from streaming.session import absorbed, shown_as
 from streaming.sliding import show_windows
-from streaming.window import PANE
+from streaming.window import PANE, SessionWindowing
 
 WINDOW_START, WINDOW_END, KEY, DELETED = "window_start", "window_end", "_key", "_deleted"
 TIMESTAMP = FieldType("timestamp")
@@ -32,6 +33,7 @@ class Combined:
         first_fresh_ms: Earliest pane kept that was not emitted in its present form, in each of
             its windows.
         due_ms: The watermark at which the first window is due; see `earliest_due`.
+        unshown: See `count_unshown`.
     """
 
     emitted: pl.DataFrame
@@ -40,6 +42,7 @@ class Combined:
     last_pane_ms: int | None
     first_fresh_ms: int | None
     due_ms: int | None = None
+    unshown: int | None = None
 
 
 def combine(
@@ -69,14 +72,31 @@ def combine(
     merged = merge_partials(plan, frames)
     if plan.windowing.slides:
         return _combine_sliding(plan, merged, fire_ms, keep_ms, fired_ms, floor_ms)
-    end_ms = plan.windowing.end
-    fires = pl.col(FRESH) & (end_ms <= fire_ms) if fire_ms is not None else pl.lit(value=False)
+    windows = plan.windowing
+    past = windows.due <= fire_ms if fire_ms is not None else pl.lit(value=False)
+    fires = pl.col(FRESH) & past
     emitted = finish(plan, merged.filter(fires))
     kept = merged.with_columns((pl.col(FRESH) & ~fires).alias(FRESH))
+    if isinstance(windows, SessionWindowing):
+        emitted = _with_tombstones(plan, emitted, merged.filter(fires))
+        kept = kept.with_columns(shown_as(merged.select(fires)))
     if keep_ms is not None:
-        closed = end_ms + plan.spec.late.allowed_ms <= keep_ms
+        closed = windows.settled + plan.spec.late.allowed_ms <= keep_ms
         kept = kept.filter(pl.col(FRESH) | ~closed)
-    return Combined(emitted, kept, *pane_span(kept), earliest_due(plan, kept))
+    return Combined(
+        emitted, kept, *pane_span(kept), earliest_due(plan, kept), count_unshown(plan, kept)
+    )
+
+
+def _with_tombstones(
+    plan: StreamPlan, emitted: pl.DataFrame, sessions: pl.DataFrame
+) -> pl.DataFrame:
+    """Add tombstones for the starts that the sessions emitted have absorbed."""
+    gone = absorbed(sessions)
+    if gone.is_empty():
+        return emitted
+    tombstones = finish(plan, gone).with_columns(pl.lit(value=True).alias(DELETED))
+    return pl.concat([emitted, tombstones]).sort(WINDOW_START, KEY)
 
 
 def _combine_sliding(
@@ -115,14 +135,21 @@ def pane_span(frame: pl.DataFrame) -> tuple[int | None, int | None, int | None]:
 
 
 def earliest_due(plan: StreamPlan, frame: pl.DataFrame) -> int | None:
-    """Give the end of the earliest window not yet emitted.
+    """Give the watermark at which the earliest window not yet emitted is due.
 
     None where there is none, and where it follows from the pane's start by arithmetic.
     """
     if not plan.windowing.carried:
         return None
-    due_ms: int | None = frame.select(plan.windowing.end.filter(pl.col(FRESH)).min()).item()
+    due_ms: int | None = frame.select(plan.windowing.due.filter(pl.col(FRESH)).min()).item()
     return due_ms
+
+
+def count_unshown(plan: StreamPlan, frame: pl.DataFrame) -> int | None:
+    """Count the sessions that no emission has shown in their present form; None elsewhere."""
+    if not isinstance(plan.windowing, SessionWindowing):
+        return None
+    return int(frame[FRESH].sum())
 
 
 def finish(
@@ -141,7 +168,7 @@ def finish(
     ready = counts or {}
     instant = pl.Datetime("ms", "UTC")
     start = pl.col(PANE).cast(instant)
-    end = plan.windowing.end.cast(instant)
+    end = plan.windowing.shown_end.cast(instant)
     columns = merged.select(start.alias(WINDOW_START), end.alias(WINDOW_END), *plan.key_names)
     outputs = [
         ready[aggregate.column] if aggregate.column in ready else aggregate.finish(merged)

@@ -17,7 +17,7 @@ def note_completeness(state: StreamState, windows: Windowing) -> None:
         return
     due_ms = next_due_ms(state, windows)
     whole_ms = state.watermark_ms if due_ms is None else min(state.watermark_ms, due_ms - 1)
-    whole_ms = _but_retiring(state, whole_ms)
+    whole_ms = _but_retiring(state, windows.whole_ms(whole_ms))
     if state.complete_ms is None or whole_ms > state.complete_ms:
         state.complete_ms = whole_ms
 

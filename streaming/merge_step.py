@@ -40,6 +40,7 @@ def combine_result(combined: Combined, kept: Blob, emitted: Blob) -> CombineResu
             last_pane_ms=combined.last_pane_ms,
             first_fresh_ms=combined.first_fresh_ms,
             due_ms=combined.due_ms,
+            unshown=combined.unshown,
         )
     if not emitted.row_count:
         return CombineResult(kept=segment)

@@ -10,7 +10,8 @@ from streaming.aggregate import PARTITION
 from streaming.group_key import may_be_long, outside_time, refusal
 from streaming.ledger import Ledger
 from streaming.plan import StreamPlan
-from streaming.window import PANE
+from streaming.session import group_stretches, merge_sessions
+from streaming.window import PANE, SessionWindowing
 
 FRESH = "_fresh"
 """Column that says whether a partial holds data that no emission has shown yet."""
@@ -45,7 +46,7 @@ class RangePartial:
     """What a batch of decoded events comes to.
 
     Attributes:
-        frame: Partials, one row per (pane, key).
+        frame: Partials, one row per (pane, key), or per (session, key).
         ledger: Counts without `consumed` and what the decoder dead-lettered.
         max_event_ms: Maximum event time over all events, also filtered and late ones; None without
             events.
@@ -172,22 +173,28 @@ def start_partials(plan: StreamPlan, rows: pl.DataFrame) -> pl.DataFrame:
     prepared = [column for aggregate in plan.aggregates for column in aggregate.prepare(rows)]
     rows = rows.with_columns(prepared) if prepared else rows
     starts = [expression for aggregate in plan.aggregates for expression in aggregate.start()]
-    groups = rows.group_by(PANE, *plan.key_names).agg(*_carried(plan), *starts)
-    return (
-        _settle(plan, groups)
-        .with_columns(pl.lit(value=True).alias(FRESH))
-        .sort(PANE, *plan.key_names)
-    )
+    windows = plan.windowing
+    if isinstance(windows, SessionWindowing):
+        groups = group_stretches(plan, windows, rows, starts)
+    else:
+        groups = rows.group_by(PANE, *plan.key_names).agg(*_carried(plan), *starts)
+    fresh = _settle(plan, groups).with_columns(pl.lit(value=True).alias(FRESH))
+    if isinstance(windows, SessionWindowing):
+        fresh = merge_sessions(plan, windows, fresh, [pl.col(FRESH).any()])
+    return fresh.sort(PANE, *plan.key_names)
 
 
 def merge_partials(plan: StreamPlan, frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Merge partials of the same (pane, key); fresh if any of them is."""
+    """Merge partials of the same (pane, key) or session; fresh if any of them is."""
     if len(frames) == 1:
         return frames[0]
     merges = [expression for aggregate in plan.aggregates for expression in aggregate.merge()]
     news = [pl.col(FRESH).any()]
     if plan.windowing.slides:
         news.append(pl.col(SINCE).min())
+    if isinstance(plan.windowing, SessionWindowing):
+        sessions = merge_sessions(plan, plan.windowing, pl.concat(frames), news)
+        return sessions.sort(PANE, *plan.key_names)
     groups = pl.concat(frames).group_by(PANE, *plan.key_names).agg(*_carried(plan), *merges, *news)
     return _settle(plan, groups).sort(PANE, *plan.key_names)
 

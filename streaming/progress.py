@@ -61,6 +61,7 @@ class CombineTask(Model):
         inline: Whether the workflow does it itself.
         fired_ms: `fire_ms` of the combine before it; None when no window has fired.
         floor_ms: Windows that begin before it are not shown; None shows all.
+        whole_ms: Every window that ended up to here fires now, or did before; None when none does.
         last_end_ms: No window that it shows ends later; None when it shows none.
         rows_inline_bytes: Frozen rows above this size travel by reference.
     """
@@ -72,6 +73,7 @@ class CombineTask(Model):
     inline: bool
     fired_ms: int | None = None
     floor_ms: int | None = None
+    whole_ms: int | None = None
     last_end_ms: int | None = None
     rows_inline_bytes: int = INLINE_LIMIT_BYTES
 
@@ -159,6 +161,7 @@ def next_combine(
         keep_ms=keeping_watermark(state),
         inline=inline and not crammed,
         fired_ms=state.fired_ms,
+        whole_ms=None if fire_ms is None else windows.whole_ms(fire_ms),
         floor_ms=state.floor_ms,
         last_end_ms=_last_end_ms(state, windows, fire_ms),
         rows_inline_bytes=CRAMMED_BYTES if crammed else INLINE_LIMIT_BYTES,
@@ -193,7 +196,9 @@ def take_combined(state: StreamState, task: CombineTask, result: CombineResult) 
         chunk_rows=FLUSH_CHUNK_ROWS,
         sha256=result.emitted_sha256,
         epoch=state.epoch,
-        complete_ms=complete_when_fired(state, task.fire_ms),
+        complete_ms=complete_when_fired(
+            state, task.fire_ms if task.whole_ms is None else task.whole_ms
+        ),
     )
     state.flushes.append(flush)
 
@@ -238,8 +243,11 @@ def forget_planned(state: StreamState) -> list[RangeTask]:
 def open_windows(state: StreamState, windows: Windowing) -> int:
     """Count windows with data that no emission has shown, as far as recorded numbers tell.
 
-    An upper bound: from the earliest to the latest such window.
+    An upper bound: from the earliest to the latest such window; of sessions those of all segments,
+    of which some may be one.
     """
+    if any(s.unshown is not None for s in state.segments):
+        return sum(s.unshown or 0 for s in state.segments)
     due_ms = next_due_ms(state, windows)
     if due_ms is None:
         return 0

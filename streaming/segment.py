@@ -28,6 +28,8 @@ class Segment(Model):
         due_ms: The watermark at which the first of its windows is due, where that does not follow
             from `first_fresh_ms` by arithmetic (sessions, windows of a time zone's days); None
             elsewhere.
+        unshown: How many of its windows no emission has shown in their present form, where
+            `due_ms` is in use; None elsewhere.
     """
 
     blob: Blob
@@ -35,3 +37,4 @@ class Segment(Model):
     last_pane_ms: int
     first_fresh_ms: int | None = None
     due_ms: int | None = None
+    unshown: int | None = None

@@ -2,7 +2,8 @@
 
 A window is made of panes of gcd(size, slide); a tumbling window is one pane. Floor division makes
 negative times work. Windows that follow the days of a time zone carry their end beside their start,
-so that only who assigns events to them needs to know the zone.
+so that only who assigns events to them needs to know the zone. Sessions are where events are, and
+carry theirs, too.
 """
 
 import math
@@ -73,6 +74,10 @@ class Windowing:
         """End of the last window of each row's pane."""
         return pl.col(PANE_END) if self.zone is not None else self.last_window_end(pl.col(PANE))
 
+    def whole_ms(self, fire_ms: int) -> int:
+        """Give the latest end of a window that has surely fired at a watermark."""
+        return fire_ms
+
     def assign(self, rows: pl.DataFrame, event: str) -> pl.DataFrame:
         """Add PANE, and what is carried beside it, to events.
 
@@ -85,6 +90,21 @@ class Windowing:
         times = rows[event].to_numpy()
         starts, ends = day_windows(times, self.zone, self.size_ms, self.offset_ms)
         return rows.with_columns(pl.Series(PANE, starts), pl.Series(PANE_END, ends))
+
+    @property
+    def shown_end(self) -> pl.Expr:
+        """End of a window as readers see it, PANE being its start."""
+        return self.end
+
+    @property
+    def due(self) -> pl.Expr:
+        """The watermark at which the last window of each row's pane fires."""
+        return self.end
+
+    @property
+    def settled(self) -> pl.Expr:
+        """The watermark from which on no event on time belongs to each row's pane."""
+        return self.end
 
     def count(self, due_ms: int, last_pane_ms: int) -> int:
         """Count the windows from that which ends at `due_ms` to the last one of a pane.
@@ -119,13 +139,81 @@ class Windowing:
         return (at_ms - first_end_ms) // self.slide_ms * self.slide_ms + first_end_ms
 
 
+@dataclass(frozen=True)
+class SessionWindowing(Windowing):
+    """Sessions: events of one key with at most the gap between neighbours; `size_ms` is the gap.
+
+    An event alone is a session that ends a gap after it. With a maximum length, a session also ends
+    at every multiple of that since the epoch: a cut that no other event can move.
+
+    Attributes:
+        max_length_ms: Distance of the cuts; None cuts nowhere.
+    """
+
+    max_length_ms: int | None = None
+
+    @property
+    def carried(self) -> list[str]:
+        """The end of a session, cuts left out: a gap after its last event."""
+        return [PANE_END]
+
+    @property
+    def start(self) -> pl.Expr:
+        """Time of the first event."""
+        return pl.col(PANE)
+
+    @property
+    def end(self) -> pl.Expr:
+        """A gap after the last event, cuts left out."""
+        return pl.col(PANE_END)
+
+    @property
+    def shown_end(self) -> pl.Expr:
+        """A gap after the last event, or the cut before that."""
+        if self.max_length_ms is None:
+            return self.end
+        cut = (pl.col(PANE_END) - self.size_ms) // self.max_length_ms + 1
+        return pl.min_horizontal(self.end, cut * self.max_length_ms)
+
+    @property
+    def due(self) -> pl.Expr:
+        """The watermark at which a session fires: beyond its end, for the gap is inclusive."""
+        return self.shown_end + 1
+
+    @property
+    def settled(self) -> pl.Expr:
+        """The watermark from which on no event on time belongs to a session.
+
+        An event on time ends, alone, after the watermark, and may be a gap later than the last one.
+        """
+        return self.end + self.size_ms
+
+    def whole_ms(self, fire_ms: int) -> int:
+        """Give the latest end of a session that has surely fired at a watermark."""
+        return fire_ms if fire_ms >= END_OF_TIME_MS else fire_ms - 1
+
+    def assign(self, rows: pl.DataFrame, event: str) -> pl.DataFrame:
+        """Make each event a session."""
+        at = pl.col(event)
+        return rows.with_columns(at.alias(PANE), (at + self.size_ms).alias(PANE_END))
+
+    def stretch_start(self, event_ms: pl.Expr) -> pl.Expr:
+        """Give the start of a stretch of time, all of whose events of one key belong together."""
+        start = event_ms // self.size_ms * self.size_ms
+        if self.max_length_ms is None:
+            return start
+        return pl.max_horizontal(start, event_ms // self.max_length_ms * self.max_length_ms)
+
+
 def windowing(window: Window) -> Windowing:
     """Derive panes from a window's declaration.
 
     Raises:
         PipelineSpecError: The engine does not run windows of this kind.
     """
-    if window.kind == "session" or (window.timezone is not None and window.kind != "tumbling"):
+    if window.kind == "session":
+        return SessionWindowing(window.size_ms, window.size_ms, max_length_ms=window.max_length_ms)
+    if window.timezone is not None and window.kind != "tumbling":
         raise PipelineSpecError(
             f"window `{window.kind}`: expected a tumbling window or a sliding one without time "
             "zone, got another; the engine runs no other yet, declare one of these"

@@ -206,6 +206,21 @@ async def days(recorder: Recorder) -> None:
     await save_chain(recorder, stream, "days")
 
 
+async def sessions(recorder: Recorder) -> None:
+    """Show sessions by customer, then let them grow together, and drain."""
+    stream = await recorder.stream("sessions", 2_000, 500, group_by="customer_id")
+    window = Window(kind="session", size_ms=1_000, max_length_ms=60_000)
+    changes = {"window": window, "late": Late(allowed_ms=3_600_000)}
+    stream.spec = stream.spec.model_copy(update=changes)
+    await stream.start(until_latest=False)
+    await stream.until(lambda s: s.flush_seq > 0 and s.pending_flushes == 0)
+    await recorder.fill("sessions", 2_000, after_s=50)
+    await stream.until(lambda s: s.ledger.consumed == 4_000 and s.pending_flushes == 0)
+    await stream.handle.signal("drain")
+    await stream.handle.result()
+    await recorder.save(stream.spec, "sessions", stream.run_id)
+
+
 async def alter(settings: Settings, statement: str) -> None:
     """Change a table behind the sink's back."""
     dsn = settings.timescaledb.dsn
@@ -218,7 +233,7 @@ async def alter(settings: Settings, statement: str) -> None:
 
 SCENARIOS: dict[str, Callable[[Recorder], Awaitable[None]]] = {
     one.__name__: one
-    for one in (bounded, paused, drained, continued, refused, referenced, raw, days)
+    for one in (bounded, paused, drained, continued, refused, referenced, raw, days, sessions)
 }
 
 

@@ -202,7 +202,8 @@ class MemorySink:
         time: str = "window_start",  # noqa: ARG002 - the port's
     ) -> pa.Table:
         """Give what a reader sees."""
-        return pa.Table.from_pylist(list(self.rows.values())[:limit])
+        shown = [row for row in self.rows.values() if not row["_deleted"]]
+        return pa.Table.from_pylist(shown[:limit])
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -164,9 +164,14 @@ def test_text_that_is_no_pipeline_is_a_problem_of_the_file(text: str, tmp_path: 
             "{tumbling: 1m, offset: -15s}",
             Window(kind="tumbling", size_ms=60_000, offset_ms=-15_000),
         ),
+        ("{session: 30m}", Window(kind="session", size_ms=1_800_000)),
+        (
+            "{session: 30m, max_length: 12h}",
+            Window(kind="session", size_ms=1_800_000, max_length_ms=43_200_000),
+        ),
     ],
 )
-def test_sliding_window_and_offset_before_the_epoch_are_read(
+def test_sessions_sliding_window_and_offset_before_the_epoch_are_read(
     written: str, window: Window, tmp_path: Path
 ) -> None:
     assert load_stream(write(tmp_path, ("{tumbling: 1m}", written))).window == window

@@ -124,6 +124,17 @@ _MISTAKES = [
         "{session: 1m, offset: 1s}",
         "window.offset: expected only with tumbling or sliding",
     ),
+    (
+        "{tumbling: 1m}",
+        "{tumbling: 1m, max_length: 1h}",
+        "window.max_length: expected only beside `session`",
+    ),
+    (
+        "{tumbling: 1m}",
+        "{session: 30m, max_length: 20m}",
+        "window.max_length: expected at least the gap 30m, got 20m",
+    ),
+    ("{tumbling: 1m}", "{session: 1m, every: 1s}", "window.every: expected only beside `sliding`"),
     ("{tumbling: 1m}", "{tumbling: 1d, timezone: Mars}", "window.timezone: expected a time zone"),
     (
         "{tumbling: 1m}",
@@ -208,7 +219,6 @@ def test_mistake_is_told_with_its_place(old: str, new: str, expected: str, tmp_p
 @pytest.mark.parametrize(
     ("old", "new", "path"),
     [
-        ("{tumbling: 1m}", "{session: 30m}", "window.session"),
         ("{tumbling: 1m}", "{sliding: 2d, every: 1d, timezone: Europe/Berlin}", "window.timezone"),
         ("{field: ts}", "{field: ts, close_after: 1m}", "event_time.close_after"),
         ("sinks:", "emit: {updates: 5s}\nsinks:", "emit"),

@@ -12,6 +12,15 @@ from pipelines.stream_render import render_stream
 _DURATION_MS = st.integers(1, 10**10)
 
 
+def _windows(size_ms: int) -> st.SearchStrategy[Window]:
+    size = st.just(size_ms)
+    offset_ms = st.integers(1 - size_ms, size_ms - 1)
+    longest_ms = st.none() | st.integers(size_ms, 10**11)
+    return st.builds(
+        Window, kind=st.just("tumbling"), size_ms=size, offset_ms=offset_ms
+    ) | st.builds(Window, kind=st.just("session"), size_ms=size, max_length_ms=longest_ms)
+
+
 def _specs() -> st.SearchStrategy[StreamSpec]:
     optional = st.none() | _DURATION_MS
     return st.builds(
@@ -31,14 +40,7 @@ def _specs() -> st.SearchStrategy[StreamSpec]:
         where=st.none() | st.just("amount > 0 and ts is not null"),
         derive=st.just({"b": "amount * 2", "c": "b + 1"}),
         group_by=st.just(["c"]),
-        window=_DURATION_MS.flatmap(
-            lambda size_ms: st.builds(
-                Window,
-                kind=st.just("tumbling"),
-                size_ms=st.just(size_ms),
-                offset_ms=st.integers(1 - size_ms, size_ms - 1),
-            )
-        ),
+        window=_DURATION_MS.flatmap(_windows),
         aggregate=st.just({"n": "count(*)", "m": "max(b)"}),
         late=st.builds(Late, allowed_ms=st.integers(0, 10**6)),
         sinks=st.lists(

@@ -4,7 +4,7 @@ import pytest
 
 from common.errors import PipelineSpecError
 from pipelines.load import load_pipeline, load_stream
-from pipelines.stream import EventTime, SinkSpec, StreamSpec
+from pipelines.stream import EventTime, SinkSpec, StreamSpec, Window
 from pipelines.stream_render import render_stream
 from tests.unit.pipelines.stream_file import write
 
@@ -67,3 +67,7 @@ def test_hash_of_a_specification_stays_what_saved_states_were_computed_with() ->
         name="s", topic="t", fields={"a": "int64"}, event_time=EventTime(field="a"), sinks=sinks
     )
     assert spec.result_hash() == "39e3a4b71502fbff"
+    windowed = spec.model_copy(update={"window": Window(kind="session", size_ms=60_000)})
+    assert windowed.result_hash() == "27e2db8710dcaa11"
+    cut = Window(kind="session", size_ms=60_000, max_length_ms=3_600_000)
+    assert windowed.model_copy(update={"window": cut}).result_hash() != windowed.result_hash()

@@ -3,13 +3,13 @@
 import statistics
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from fractions import Fraction
 
 import polars as pl
 
 from pipelines.stream import EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
-from streaming.combine import KEY, WINDOW_START, earliest_due, pane_span
+from streaming.combine import DELETED, KEY, WINDOW_START, count_unshown, earliest_due, pane_span
 from streaming.decode import OFFSET, Decoded
 from streaming.frame import from_bytes, to_bytes
 from streaming.late_event import late_event_frame
@@ -42,8 +42,8 @@ from streaming.state import (
 from streaming.status import RewindTo
 from streaming.tuning import tuned
 from streaming.watermark import advance, observe_ends
-from tests.unit.streaming.day_oracle import days_of
 from tests.unit.streaming.record_maker import block_of
+from tests.unit.streaming.window_oracle import last_end_of, mean_of, starts_of
 
 SIZE_MS = 1_000
 SINKS = ("fast", "slow")
@@ -115,42 +115,20 @@ def to_frame(events: list[Event], first_offset: int = 0) -> pl.DataFrame:
     ).with_columns(pl.col("at").cast(pl.Datetime("ms", "UTC")))  # fmt: skip
 
 
-def mean_of(cents: list[Decimal]) -> Decimal:
-    """Give the mean in units, rounded half to even to six places."""
-    mean = sum(cents, Decimal(0)) / 100 / len(cents)
-    return mean.quantize(Decimal("0.000001"), ROUND_HALF_EVEN)
-
-
-def windows_of(at_ms: int, window: Window) -> list[int]:
-    """List the starts of the windows that hold a time, one candidate after the other."""
-    if window.timezone is not None:
-        return [days_of(at_ms, window.timezone, window.size_ms, window.offset_ms)[0]]
-    slide_ms = window.slide_ms or window.size_ms
-    start_ms = (at_ms - window.offset_ms) // slide_ms * slide_ms + window.offset_ms
-    starts = []
-    while start_ms + window.size_ms > at_ms:
-        starts.append(start_ms)
-        start_ms -= slide_ms
-    return starts
-
-
-def last_end_of(at_ms: int, window: Window) -> int:
-    """Give the end of the last window that holds a time."""
-    if window.timezone is not None:
-        return days_of(at_ms, window.timezone, window.size_ms, window.offset_ms)[1]
-    return max(windows_of(at_ms, window)) + window.size_ms
-
-
 def brute_force(
     log: Log, window: Window | None = None
 ) -> dict[tuple[int, str], tuple[object, ...]]:
     """Compute every window's row in plain Python."""
     window = window or Window(kind="tumbling", size_ms=SIZE_MS)
-    groups: dict[tuple[int, str], list[Event]] = defaultdict(list)
+    keyed: dict[str, list[Event]] = defaultdict(list)
     for _, partition in sorted(log.items()):
         for event in partition:
-            key = r"\N" if event.category is None else event.category
-            for start_ms in windows_of(event.event_ms, window):
+            keyed[r"\N" if event.category is None else event.category].append(event)
+    groups: dict[tuple[int, str], list[Event]] = defaultdict(list)
+    for key, events in keyed.items():
+        starts = starts_of([e.event_ms for e in events], window)
+        for event in events:
+            for start_ms in starts[event.event_ms]:
                 groups[start_ms, key].append(event)
     rows: dict[tuple[int, str], tuple[object, ...]] = {}
     for name, events in groups.items():
@@ -184,7 +162,8 @@ class Engine:
     """The stream engine without Temporal: what the workflow does, one step at a time.
 
     Attributes:
-        views: What a reader of each sink sees: highest version per window and key.
+        views: What a reader of each sink sees: highest version per window and key; no values for a
+            tombstone.
         flying: Ranges handed out and not yet returned.
         shown: Records of each partition that the log has shown so far.
         judged: How late each late event is by its (partition, offset), from the watermark pinned
@@ -265,6 +244,7 @@ class Engine:
                 last_pane_ms=last,
                 first_fresh_ms=fresh,
                 due_ms=earliest_due(self.plan_of_stream, partial.frame),
+                unshown=count_unshown(self.plan_of_stream, partial.frame),
             )
         self._judge(task, events)
         self.results[span.partition, span.start] = RangeResult(
@@ -358,7 +338,10 @@ class Engine:
             name = (start_ms, row[KEY])
             assert name not in seen, "a flush holds each identity once"
             seen.add(name)
-            values = tuple(row[name] for name in self.spec.aggregate)
+            values = None if row[DELETED] else tuple(row[name] for name in self.spec.aggregate)
+            shown = name in view and view[name][1] is not None
+            again = name in view and view[name][0] == version
+            assert values is not None or shown or again, "a tombstone hides what was shown"
             if name not in view or view[name][0] <= version:
                 view[name] = (version, values)
 

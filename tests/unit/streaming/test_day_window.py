@@ -25,7 +25,6 @@ from tests.unit.streaming.engine_log import (
     Event,
     Log,
     brute_force,
-    last_end_of,
     make_spec,
     to_frame,
 )
@@ -38,6 +37,7 @@ from tests.unit.streaming.test_engine_model import (
     take,
 )
 from tests.unit.streaming.test_sliding import patient
+from tests.unit.streaming.window_oracle import last_end_of
 
 STRETCH = 14_400
 """Turns the seconds of a drawn log into steps of four hours."""

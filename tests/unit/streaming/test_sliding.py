@@ -24,9 +24,9 @@ from tests.unit.streaming.engine_log import (
     brute_force,
     make_spec,
     to_frame,
-    windows_of,
 )
 from tests.unit.streaming.test_engine_model import STEP_LISTS, Steps, canonical, logs, take
+from tests.unit.streaming.window_oracle import windows_of
 
 
 @st.composite
