@@ -200,7 +200,7 @@ class _RangeWork:
             letters = dead_letter_frame(block, decoded, errors)
             if not letters.is_empty():
                 self.dead.append(letters)
-            if self._plan.spec.late.to is not None:
+            if self._plan.spec.keeps_late:
                 self._keep_late(block, decoded, partial.late, first)
             first = stop
         self._held = []

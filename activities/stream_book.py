@@ -3,6 +3,7 @@
 from temporalio import activity
 
 from activities.heartbeat import with_heartbeats
+from activities.late_table import late_table
 from activities.ports import RecordLog, TopicState
 from activities.stream_io import (
     ClaimInput,
@@ -89,8 +90,11 @@ class StreamBookActivities:
         """Prepare the sinks; gives the highest epoch they know of, and what they had to say."""
         notes: list[str] = []
         epoch = 0
-        for sink in spec.sinks:
-            preflight = await self._open_sink(sink.kind).prepare(sink_table(spec, sink))
+        tables = [(sink, sink_table(spec, sink)) for sink in spec.sinks]
+        if spec.late_table is not None:
+            tables.append((spec.late_table, late_table(spec.name, spec.late_table)))
+        for sink, table in tables:
+            preflight = await self._open_sink(sink.kind).prepare(table)
             notes += [f"{sink.name}: {note}" for note in preflight.notes]
             epoch = max(epoch, preflight.highest_epoch)
         return epoch, notes

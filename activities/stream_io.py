@@ -129,11 +129,12 @@ class PublishInput(Work):
 
 
 class SideOutputInput(Work):
-    """Frozen records of a side output, delivered in one transaction under the last one's sequence.
+    """Frozen records of a side output, delivered in one write under the last one's sequence.
 
     Attributes:
         topic: Topic that the records came from.
         to: Topic that late events go to; dead letters have one by rule.
+        table: Table that late events go to instead.
     """
 
     pipeline: str
@@ -141,6 +142,7 @@ class SideOutputInput(Work):
     epoch: int
     batch: list[SideBatch]
     to: str = ""
+    table: SinkSpec | None = None
 
 
 class SaveInput(Work):

@@ -1,4 +1,4 @@
-"""Deliver what a stream froze: flushes into sinks, side outputs into their topics."""
+"""Deliver what a stream froze: flushes into sinks, side outputs into topics or a table."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -7,6 +7,7 @@ from temporalio import activity
 
 from activities.blob import thaw
 from activities.heartbeat import with_heartbeats
+from activities.late_table import write_late_events
 from activities.ports import (
     FlushChunk,
     FlushSink,
@@ -97,7 +98,10 @@ class StreamSinkActivities:
     @activity.defn(name="stream.deliver_late_events")
     @with_heartbeats
     async def deliver_late_events(self, task: SideOutputInput) -> Done:
-        """Append a batch of late events to the topic named in `late.to`, once."""
+        """Put a batch of late events where `late.to` says, into a topic or a table, once."""
+        if task.table is not None:
+            sink = self._open_sink(task.table.kind)
+            return await write_late_events(self._store, sink, task, task.table)
         return await self._deliver(task, late_event_writer(task.pipeline, task.epoch), task.to)
 
     async def _deliver(self, task: SideOutputInput, writer: str, topic: str) -> Done:

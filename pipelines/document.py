@@ -1,7 +1,7 @@
 """A pipeline file read against its shape: plain values, and every problem with its place."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -25,6 +25,7 @@ from pipelines.shape import (
     Shape,
     Table,
     Text,
+    TextOr,
     Whole,
     WordOr,
 )
@@ -115,6 +116,11 @@ def read(document: Document, node: Node, shape: Shape, path: Path = ()) -> Plain
         return _read_scalar(
             document, node, Choice((shape.word,)), path, f"`{shape.word}` or {{{options}: …}}"
         )
+    if isinstance(shape, TextOr):
+        if isinstance(node, MappingNode):
+            return _read_options(document, node, shape.options, path)
+        expected = f"{shape.text.expected}, or {{{', '.join(shape.options.options)}: …}}"
+        return _read_scalar(document, node, replace(shape.text, expected=expected), path)
     return _read_scalar(document, node, shape, path)
 
 

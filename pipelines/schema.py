@@ -17,6 +17,7 @@ from pipelines.shape import (
     Shape,
     Table,
     Text,
+    TextOr,
     Whole,
     WordOr,
 )
@@ -71,6 +72,8 @@ def _body(shape: Shape) -> Schema:
         return {"type": "array", "items": _schema(shape.item), "minItems": shape.minimum}
     if isinstance(shape, WordOr):
         return {"anyOf": [{"const": shape.word}, _schema(shape.options)]}
+    if isinstance(shape, TextOr):
+        return {"anyOf": [_schema(shape.text), _schema(shape.options)]}
     return _scalar(shape)
 
 

@@ -99,6 +99,15 @@ class WordOr:
     doc: str = ""
 
 
+@dataclass(frozen=True)
+class TextOr:
+    """Either text or options."""
+
+    text: Text
+    options: Options
+    doc: str = ""
+
+
 Shape = (
     Text
     | Expression
@@ -110,4 +119,5 @@ Shape = (
     | Table
     | Options
     | WordOr
+    | TextOr
 )

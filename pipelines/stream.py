@@ -7,7 +7,7 @@ from common.payloads import Model
 
 EPOCH_BITS = 40
 
-_LATER: frozenset[str] = frozenset({"identity"})
+_LATER: frozenset[str] = frozenset({"identity", "late_table"})
 """Options of a stream that came after states had been saved."""
 
 UNGROUPABLE = frozenset({"float64", "json", "list"})
@@ -121,6 +121,7 @@ class StreamSpec(Model):
         aggregate: Output column to aggregate expression, in output order.
         emit_updates_ms: Interval of early emissions; None emits final rows only.
         identity: Columns that identify an event of a raw stream; none is its position in the log.
+        late_table: Table that late events go to, where it is no topic.
     """
 
     kind: Literal["stream"] = "stream"
@@ -142,11 +143,17 @@ class StreamSpec(Model):
     trigger: Trigger = Trigger()
     identity: list[str] = []
     limits: Bounds = Bounds()
+    late_table: SinkSpec | None = None
 
     @property
     def raw(self) -> bool:
         """Whether every event goes to the sinks as it is, without windows."""
         return self.window is None
+
+    @property
+    def keeps_late(self) -> bool:
+        """Whether late events go somewhere."""
+        return self.late.to is not None or self.late_table is not None
 
     def result_hash(self) -> str:
         """Hash what changes results: all but what is operational or housekeeping.

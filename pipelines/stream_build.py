@@ -39,6 +39,7 @@ def build_stream(values: Values) -> StreamSpec:
         ),
         window=_window(values["window"]) if "window" in values else None,
         late=Late(**_late(values.get("late", {}))),
+        late_table=_late_table(values.get("late", {})),
         emit_updates_ms=None if emit == "final" else emit["updates"],
         sinks=[_sink(*next(iter(sink.items()))) for sink in values["sinks"]],
         trigger=_trigger(values.get("trigger", {})),
@@ -65,8 +66,13 @@ def _window(options: Values) -> Window:
 
 
 def _late(options: Values) -> dict[str, Any]:
-    late = {"to": options["to"]} if "to" in options else {}
+    late = {"to": options["to"]} if isinstance(options.get("to"), str) else {}
     return {**late, "allowed_ms": options["allowed"]} if "allowed" in options else late
+
+
+def _late_table(options: Values) -> SinkSpec | None:
+    to = options.get("to")
+    return _sink(*next(iter(to.items()))) if isinstance(to, dict) else None
 
 
 def _trigger(options: Values) -> Trigger:

@@ -7,7 +7,6 @@ from math import gcd
 from typing import Any
 
 from common.errors import PipelineSpecError
-from common.names import dead_letter_topic
 from common.near_miss import near_miss
 from common.time_zone import time_zone
 from contracts.field_type import FieldType
@@ -17,6 +16,7 @@ from pipelines.duration import format_duration
 from pipelines.expression import ScalarExpression, parse_condition, parse_scalar
 from pipelines.expression_aggregate import AggregateExpression, parse_aggregate
 from pipelines.raw_check import check_raw
+from pipelines.late_check import check_late
 from pipelines.sink_check import check_sinks
 from pipelines.stream import UNGROUPABLE
 
@@ -52,26 +52,8 @@ def check_stream(document: Document, values: Values) -> None:
     _aggregates(document, values, known, broken, keys)
     _window(document, values)
     check_raw(document, values, known, broken)
-    _late_topic(document, values)
+    check_late(document, values)
     check_sinks(document, values)
-
-
-def _late_topic(document: Document, values: Values) -> None:
-    """Check that late events do not come back as input and stay apart from dead letters.
-
-    Kafka takes names that differ only in `.` and `_` for the same.
-    """
-    to, source = _part(values, "late", "to"), _part(values, "source", "kafka", "topic")
-    if to is None or source is None:
-        return
-    taken = {source: "the source", dead_letter_topic(source): "the dead letters"}
-    for topic, whose in taken.items():
-        if to.replace(".", "_") == topic.replace(".", "_"):
-            document.report(
-                ("late", "to"),
-                f"expected a topic of its own, got `{to}`, which is that of {whose} (`{topic}`; "
-                "Kafka does not tell `.` from `_`)",
-            )
 
 
 def _part(values: Values, *path: str) -> Plain:

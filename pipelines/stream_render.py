@@ -63,6 +63,7 @@ def _late(spec: StreamSpec) -> Values:
     return {
         "allowed": format_duration(spec.late.allowed_ms),
         **({"to": spec.late.to} if spec.late.to else {}),
+        **({"to": _sink(spec.late_table)} if spec.late_table else {}),
     }
 
 

@@ -1,5 +1,6 @@
 """The shape of a `kind: stream` file."""
 
+from pipelines.late_check import LATE_TABLE_KINDS
 from pipelines.shape import (
     COLUMN_PATTERN,
     NAME_PATTERN,
@@ -12,6 +13,7 @@ from pipelines.shape import (
     Options,
     Table,
     Text,
+    TextOr,
     Whole,
     WordOr,
 )
@@ -32,6 +34,8 @@ _POSTGRES = Options(
     },
     required=("table",),
 )
+
+_LATE_TABLE = Options({"table": _TABLE}, required=("table",))
 
 _PATH = Text(
     "a path of segments of letters, digits and . _ - that begin with a letter or digit, "
@@ -111,8 +115,14 @@ STREAM = Options(
         "late": Options(
             {
                 "allowed": Duration(doc="How long a fired window still takes events"),
-                "to": Text(
-                    _TOPIC.expected, TOPIC_PATTERN, "Topic that late events go to, as they came"
+                "to": TextOr(
+                    Text(_TOPIC.expected, TOPIC_PATTERN, "A topic"),
+                    Options(
+                        dict.fromkeys(LATE_TABLE_KINDS, _LATE_TABLE),
+                        one_of=LATE_TABLE_KINDS,
+                        doc="A table",
+                    ),
+                    "Where late events go, as they came",
                 ),
             }
         ),

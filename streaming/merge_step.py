@@ -1,7 +1,5 @@
 """A merge as the workflow sees it: recorded numbers and frozen tables."""
 
-import hashlib
-
 import polars as pl
 
 from streaming.combine import Combined, combine
@@ -44,7 +42,4 @@ def combine_result(combined: Combined, kept: Blob, emitted: Blob) -> CombineResu
         )
     if not emitted.row_count:
         return CombineResult(kept=segment)
-    digest = (
-        emitted.ref.sha256 if emitted.ref else hashlib.sha256(emitted.inline or b"").hexdigest()
-    )
-    return CombineResult(kept=segment, emitted=emitted, emitted_sha256=digest)
+    return CombineResult(kept=segment, emitted=emitted, emitted_sha256=emitted.sha256)

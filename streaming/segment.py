@@ -1,5 +1,7 @@
 """Values that travel inline when small and by reference when big."""
 
+import hashlib
+
 from common.payloads import Model, Ref
 
 
@@ -15,6 +17,11 @@ class Blob(Model):
     size_bytes: int
     inline: bytes | None = None
     ref: Ref | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the frozen bytes."""
+        return self.ref.sha256 if self.ref else hashlib.sha256(self.inline or b"").hexdigest()
 
 
 class Segment(Model):

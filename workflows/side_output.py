@@ -1,4 +1,4 @@
-"""Delivery of a stream's side outputs: dead letters and late events, each to its topic."""
+"""Delivery of a stream's side outputs: dead letters to their topic, late events where wanted."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ _DELIVERY: dict[SideName, tuple[str, str]] = {
 
 def side_outputs(spec: StreamSpec) -> list[SideName]:
     """Name the side outputs that a stream has; late events only if somebody wants them."""
-    return ["dead"] if spec.late.to is None else ["dead", "late"]
+    return ["dead", "late"] if spec.keeps_late else ["dead"]
 
 
 async def pump(
@@ -51,6 +51,7 @@ async def pump(
             epoch=batch[0].epoch or state.epoch,
             batch=batch,
             to=spec.late.to or "",
+            table=spec.late_table,
         )
         await insist.run(what, activity, work, Done, policies.SINK_WRITE)
         progress.take_delivered(state, name, batch[-1].sequence)

@@ -202,7 +202,14 @@ _MISTAKES = [
         "late: {to: sales_dlq}\nsinks:",
         "late.to: expected a topic of its own, got `sales_dlq`, which is that of the dead letters",
     ),
-    ("sinks:", "late: {to: {table: late}}\nsinks:", "late.to: expected a topic name of letters"),
+    ("sinks:", "late: {to: [a]}\nsinks:", "late.to: expected a topic name of letters"),
+    (
+        "sinks:",
+        "late: {to: {table: late}}\nsinks:",
+        "late.to.table: unknown option, expected one of clickhouse, timescaledb, postgres",
+    ),
+    ("sinks:", "late: {to: {}}\nsinks:", "late.to: expected exactly one of clickhouse"),
+    ("sinks:", "late: {to: {postgres: {}}}\nsinks:", "late.to.postgres.table: "),
     ("group_by: [category]", "group_by: [category", "expected YAML, got a mistake"),
 ]
 

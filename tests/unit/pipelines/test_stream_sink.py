@@ -53,6 +53,27 @@ def test_topic_of_late_events_is_no_sink(tmp_path: Path) -> None:
         load_pipeline(write(tmp_path, ("sinks:\n", sinks)))
 
 
+def test_table_of_late_events_is_read_and_rendered(tmp_path: Path) -> None:
+    late = "late: {allowed: 10s, to: {postgres: {table: sales_late}}}\nsinks:"
+    spec = load_stream(write(tmp_path, ("sinks:", late)))
+    assert spec.late.to is None
+    assert spec.late_table == SinkSpec(kind="postgres", table="sales_late")
+    assert spec.keeps_late
+    assert render_stream(spec)["late"] == {
+        "allowed": "10s",
+        "to": {"postgres": {"table": "sales_late"}},
+    }
+
+
+@pytest.mark.parametrize("table", ["sales_1m", "SALES_1M", "sales_1m_final"])
+def test_table_of_late_events_is_that_of_no_sink(tmp_path: Path, table: str) -> None:
+    late = f"late: {{to: {{clickhouse: {{table: {table}}}}}}}\nsinks:"
+    with pytest.raises(
+        PipelineSpecError, match=r"late\.to\.clickhouse\.table: expected a table and a view"
+    ):
+        load_pipeline(write(tmp_path, ("sinks:", late)))
+
+
 def test_paths_side_by_side_and_one_name_in_each_kind_are_taken(tmp_path: Path) -> None:
     more = "  - lake: {path: a}\n  - lake: {path: ab}\n  - kafka: {topic: sales_1m}\n  - click"
     assert len(load_stream(write(tmp_path, ("  - click", more))).sinks) == 4
