@@ -15,8 +15,8 @@ from pipelines.document import MISSING, Document, Plain
 from pipelines.duration import format_duration
 from pipelines.expression import ScalarExpression, parse_condition, parse_scalar
 from pipelines.expression_aggregate import AggregateExpression, parse_aggregate
-from pipelines.raw_check import check_raw
 from pipelines.late_check import check_late
+from pipelines.raw_check import check_raw
 from pipelines.sink_check import check_sinks
 from pipelines.stream import UNGROUPABLE
 
