@@ -14,7 +14,7 @@ import polars as pl
 
 from common.errors import PipelineSpecError
 from pipelines.stream import Window
-from streaming.day import day_windows
+from streaming.day import DAY_MS, day_windows
 
 PANE = "_pane"
 """Column that holds the start of a row's pane, Int64 milliseconds since the epoch."""
@@ -129,7 +129,9 @@ class Windowing:
         return self.first_window_start(pane_ms) + self.size_ms
 
     def last_window_end(self, pane_ms: Time) -> Time:
-        """Give the end of the last window that contains the pane."""
+        """Give the end of the last window that contains the pane; of a zone's days, a bound."""
+        if self.zone is not None:
+            return pane_ms + self.size_ms + DAY_MS
         start = (pane_ms - self.offset_ms) // self.slide_ms * self.slide_ms + self.offset_ms
         return start + self.size_ms
 
