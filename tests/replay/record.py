@@ -27,6 +27,7 @@ from connectors.temporal import connect
 from devstack import stack as devstack
 from devstack.sample.sales import START_MS, SalesShape
 from pipelines.stream import Late, SinkSpec, StreamSpec, Window
+from streaming.status import RewindTo, Rewound
 from tests.stack_rig import StreamOnStack, fill, sales_spec
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -166,6 +167,25 @@ async def refused(recorder: Recorder) -> None:
     await recorder.save(stream.spec, "refused", stream.run_id)
 
 
+async def rewound(recorder: Recorder) -> None:
+    """Go back to a time while flushes are on their way, and again while paused; then drain."""
+    stream = await recorder.stream("rewound", 6_000, 500)
+    await stream.start(until_latest=False)
+    await stream.until(lambda s: s.ledger.consumed == 6_000 and s.flush_seq > 0)
+    to = RewindTo(time_ms=START_MS + 100_000)
+    await stream.handle.execute_update("rewind", to, result_type=Rewound)
+    await stream.until(lambda s: s.epoch == 2 and s.target_lag == 0 and s.flush_seq > 0)
+    await stream.handle.signal("pause")
+    await stream.until(lambda s: s.state == "paused")
+    offsets = RewindTo(offsets={0: 1_000})
+    await stream.handle.execute_update("rewind", offsets, result_type=Rewound)
+    await stream.handle.signal("resume")
+    await stream.until(lambda s: s.epoch == 3 and s.target_lag == 0 and s.ledger.consumed > 0)
+    await stream.handle.signal("drain")
+    await stream.handle.result()
+    await recorder.save(stream.spec, "rewound", stream.run_id)
+
+
 async def referenced(recorder: Recorder) -> None:
     """Group by customer, so that partials and flushes travel by reference."""
     stream = await recorder.stream("referenced", 40_000, 5_000, group_by="customer_id")
@@ -233,7 +253,18 @@ async def alter(settings: Settings, statement: str) -> None:
 
 SCENARIOS: dict[str, Callable[[Recorder], Awaitable[None]]] = {
     one.__name__: one
-    for one in (bounded, paused, drained, continued, refused, referenced, raw, days, sessions)
+    for one in (
+        bounded,
+        paused,
+        drained,
+        continued,
+        refused,
+        referenced,
+        raw,
+        days,
+        sessions,
+        rewound,
+    )
 }
 
 

@@ -87,7 +87,8 @@ def test_recorded_histories_hold_every_way_a_stream_goes() -> None:
 
     assert signals == {"pause", "resume", "drain", "stop"}
     assert activities >= {
-        "stream.open", "stream.aggregate_ranges", "stream.combine", "stream.wait_for_data",
+        "stream.open", "stream.claim_epoch", "stream.aggregate_ranges", "stream.combine",
+        "stream.wait_for_data",
         "stream.deliver_ranges", "stream.deliver_dead_letters", "stream.save_state",
         "sink.write_flush",
     }  # fmt: skip
@@ -95,6 +96,7 @@ def test_recorded_histories_hold_every_way_a_stream_goes() -> None:
         "workflowExecutionContinuedAsNewEventAttributes", "timerStartedEventAttributes",
         "activityTaskFailedEventAttributes", "activityTaskCancelRequestedEventAttributes",
         "workflowExecutionCompletedEventAttributes",
+        "workflowExecutionUpdateCompletedEventAttributes",
     }  # fmt: skip
 
 
