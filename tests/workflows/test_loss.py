@@ -1,14 +1,23 @@
 """Records that are gone before they were read: a pause with the reason, then a decision."""
 
+from collections.abc import Callable
+
 import pytest
 from temporalio.client import WorkflowFailureError
 
-from streaming.status import StreamUntil
+from streaming.status import StreamStatus, StreamUntil
 from tests.workflows.rig import Handle, StreamRig, event
 
 pytestmark = pytest.mark.timeout(180)
 
 LATEST = StreamUntil(kind="latest")
+
+
+def at_rest(consumed: int) -> Callable[[StreamStatus], bool]:
+    """Wait for flushes too: the test server fails a step that cancels a write that just ended."""
+    return lambda s: (
+        s.ledger.consumed == consumed and s.state == "running" and not s.pending_flushes
+    )
 
 
 async def paused_by_a_loss(rig: StreamRig, *, anew: bool = False) -> Handle:
@@ -38,6 +47,7 @@ async def test_a_plain_resume_tries_exactly_there_and_pauses_again(rig: StreamRi
     await rig.until(handle, lambda s: bool(rig.log.reads) and s.state == "paused")
     assert {span.start for span in rig.log.reads} <= set(range(4, 24, 2))
     assert min(span.start for span in rig.log.reads) == 4
+    await rig.until(handle, lambda s: not s.pending_flushes)
     await handle.signal("stop")
     assert (await rig.ended(handle)).ledger.skipped == 0
 
@@ -45,7 +55,7 @@ async def test_a_plain_resume_tries_exactly_there_and_pauses_again(rig: StreamRi
 async def test_accepting_the_loss_goes_on_at_the_start_of_the_log(rig: StreamRig) -> None:
     handle = await paused_by_a_loss(rig)
     await handle.signal("accept_loss")
-    status = await rig.until(handle, lambda s: s.ledger.consumed == 13 and s.state == "running")
+    status = await rig.until(handle, at_rest(13))
     assert (status.ledger.skipped, status.ledger.balanced, status.reason) == (11, True, "")
     await handle.signal("stop")
     await rig.ended(handle)
@@ -77,7 +87,7 @@ async def test_without_a_loss_it_is_a_plain_resume(rig: StreamRig) -> None:
     await handle.signal("pause")
     await handle.signal("accept_loss")
     rig.log.append(0, event(100))
-    status = await rig.until(handle, lambda s: s.ledger.consumed == 2)
+    status = await rig.until(handle, at_rest(2))
     assert (status.state, status.ledger.skipped) == ("running", 0)
     await handle.signal("stop")
     await rig.ended(handle)

@@ -39,7 +39,7 @@ async def test_options_changed_in_the_middle_change_ranges_and_no_result(rig: St
     rig.log.append(0, *(event(2_000 + i * 100, "a") for i in range(20)))
     rig.log.reads.clear()
     await handle.signal("resume")
-    status = await rig.until(handle, lambda s: s.ledger.consumed == 40)
+    status = await rig.until(handle, lambda s: s.ledger.consumed == 40 and not s.pending_flushes)
     assert [span.stop - span.start for span in rig.log.reads] == [5, 5, 5, 5]
     assert status.operation == now
     await handle.signal("stop")
@@ -94,7 +94,7 @@ async def test_changed_options_outlive_continue_as_new(clock_rig: StreamRig) -> 
     await configure(handle, Tuning(parallelism=2))
     rig.log.append(0, *(event(i * 100) for i in range(6, 30)))
     await rig.until_next_run(handle)
-    status = await rig.until(handle, lambda s: s.ledger.consumed == 30)
+    status = await rig.until(handle, lambda s: s.ledger.consumed == 30 and not s.pending_flushes)
     assert status.operation is not None
     assert status.operation.parallelism == 2
     await handle.signal("drain")
