@@ -5,6 +5,7 @@ from temporalio import activity
 from activities.heartbeat import with_heartbeats
 from activities.late_table import late_table
 from activities.ports import RecordLog, TopicState
+from activities.resource import bound
 from activities.stream_io import (
     ClaimInput,
     ClaimResult,
@@ -42,6 +43,7 @@ class StreamBookActivities:
 
         The same owner gets the same.
         """
+        await bound(compile_stream(task.spec), self._store)  # before anything is claimed
         record = StreamRecord(self._store, task.spec.name)
         topic = await self._log.describe(task.spec.topic)
         # Before anything is claimed: a wrong `until` must not cost the saved state.
@@ -177,8 +179,8 @@ def _resumed(saved: SavedState, task: OpenInput, topic: TopicState) -> StreamSta
     if state.spec_hash != spec.result_hash():
         raise UsageError(
             f"stream `{spec.name}`: expected the specification that its saved state was computed "
-            "with, got one that gives other results; start with `--fresh` to compute everything "
-            "again, or undo the change"
+            "with, got one that gives other results (own functions and reference files are part of "
+            "it); start with `--fresh` to compute everything again, or undo the change"
         )
     if task.accept_loss:
         for partition in state.partitions.values():

@@ -11,6 +11,7 @@ from temporalio import activity
 from activities.blob import freeze, thaw
 from activities.heartbeat import with_heartbeats
 from activities.ports import RecordLog
+from activities.resource import bound
 from activities.stream import (
     ANSWER_BYTES,
     BLOCK_BYTES,
@@ -53,7 +54,7 @@ class StreamDeliverActivities:
     @with_heartbeats
     async def deliver_ranges(self, task: AggregateInput) -> AggregateResult:
         """Turn each range into frozen rows; a pure function of the log and the input."""
-        plan = compile_stream(task.spec)
+        plan = await bound(compile_stream(task.spec), self._store)
         share = ANSWER_BYTES // len(task.tasks)
         results = [await self._deliver(plan, task.topic_id, item, share) for item in task.tasks]
         topic = await self._log.describe(task.spec.topic)

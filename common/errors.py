@@ -10,6 +10,7 @@ SluiceError
     │   ├── PipelineSpecError         a pipeline file is wrong
     │   └── UnknownNameError          no pipeline, stream or service of that name
     ├── ContractViolationError    a record or batch breaks what was declared
+    ├── UserFunctionError        a user's own function is missing, changed or breaks its declaration
     ├── TopicMissingError         the topic does not exist
     ├── OffsetLostError           pinned offsets are gone, or the topic is another one now
     ├── SinkRefusedError          a sink's target cannot hold the promise
@@ -74,6 +75,10 @@ class UnknownNameError(UsageError):
 
 class ContractViolationError(FatalError):
     """A record or batch breaks what was declared."""
+
+
+class UserFunctionError(FatalError):
+    """A user's own function is missing, has other code, or does not do what it declares."""
 
 
 class TopicMissingError(FatalError):

@@ -18,6 +18,7 @@ from pipelines.shape import (
     COLUMN_PATTERN,
     Choice,
     Duration,
+    Either,
     Expression,
     FieldTypeText,
     Listing,
@@ -103,6 +104,8 @@ def read(document: Document, node: Node, shape: Shape, path: Path = ()) -> Plain
     """Read a node by its shape into text, numbers, lists and dicts; `MISSING` for what is wrong."""
     if not (isinstance(node, ScalarNode) and node.value == ""):
         document.locate(path, node)  # else its name is the better place
+    if isinstance(shape, Either):
+        return read(document, node, _form(shape, node), path)
     if isinstance(shape, Options):
         return _read_options(document, node, shape, path)
     if isinstance(shape, Table):
@@ -122,6 +125,10 @@ def read(document: Document, node: Node, shape: Shape, path: Path = ()) -> Plain
         expected = f"{shape.text.expected}, or {{{', '.join(shape.options.options)}: …}}"
         return _read_scalar(document, node, replace(shape.text, expected=expected), path)
     return _read_scalar(document, node, shape, path)
+
+
+def _form(shape: Either, node: Node) -> Shape:
+    return shape.mapping if isinstance(node, MappingNode) else shape.plain
 
 
 def scalar_text(node: Node) -> str | None:

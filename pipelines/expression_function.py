@@ -24,13 +24,14 @@ from pipelines.conversion import (
     negated_literal,
     nullable,
 )
+from pipelines.expression_search import SEARCH_WORDS, SEARCHES
 from pipelines.operation import Operation, OperationName
 
 Read = Callable[[exp.Expr], Operation]
 
 FUNCTION_WORDS = (
     "abs", "round", "floor", "ceil", "coalesce", "concat", "lower", "upper", "length",
-    "substring", "trim", "extract", "date_trunc", "cast",
+    "substring", "trim", "extract", "date_trunc", "cast", "nullif", *SEARCH_WORDS,
 )  # fmt: skip
 EXTRACT_UNITS = ("year", "month", "day", "hour", "minute", "second")
 TRUNCATE_UNITS = ("second", "minute", "hour", "day", "week", "month", "quarter", "year")
@@ -273,7 +274,6 @@ FUNCTIONS: dict[type[exp.Expr], Callable[[exp.Expr, Read], Operation]] = {
     exp.Round: _round,
     exp.Lower: _text_function("lower", STRING),
     exp.Upper: _text_function("upper", STRING),
-    exp.Length: _text_function("length", INT64),
     exp.Trim: _text_function("trim", STRING),
     exp.Substring: _substring,
     exp.DPipe: _join,
@@ -281,4 +281,5 @@ FUNCTIONS: dict[type[exp.Expr], Callable[[exp.Expr, Read], Operation]] = {
     exp.Extract: _extract,
     exp.TimestampTrunc: _date_trunc,
     exp.DateTrunc: _date_trunc,
+    **SEARCHES,
 }

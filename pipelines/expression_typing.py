@@ -52,6 +52,8 @@ _PARTS: dict[type[exp.Expr], set[str]] = {
     exp.Literal: {"this", "is_string"},
     exp.Anonymous: {"this", "expressions"},
     exp.ApproxQuantile: {"this", "quantile"},
+    exp.Bracket: {"this", "expressions"},
+    exp.Replace: {"this", "expression", "replacement"},
 }
 _COMPARISONS: dict[type[exp.Expr], OperationName] = {
     exp.EQ: "eq",
@@ -244,6 +246,12 @@ class _Typing:
             return values[0]
         return Operation("coalesce", nullable(values[0].type, when=not certain), tuple(values))
 
+    def null_if(self, node: exp.Expr) -> Operation:
+        value, text = self.read(node.this), node.sql("duckdb")
+        test = compare("eq", value, self.read(node.expression), text)
+        kind = nullable(value.type)
+        return Operation("case", kind, (test, Operation("literal", kind), value))
+
     def arithmetic(self, node: exp.Expr) -> Operation:
         left, right = self.read(node.this), self.read(node.expression)
         return arithmetic(_ARITHMETIC[type(node)], left, right, node.sql("duckdb"))
@@ -313,6 +321,7 @@ def _readers() -> dict[type[exp.Expr], _Reader]:
         exp.Like: _Typing.like,
         exp.Case: _Typing.choice,
         exp.Coalesce: _Typing.coalesce,
+        exp.Nullif: _Typing.null_if,
         exp.Neg: _Typing.minus,
         exp.Cast: _Typing.conversion,
     }

@@ -17,7 +17,8 @@ OperationName = Literal[
     "eq", "ne", "lt", "le", "gt", "ge", "same", "not_same", "is_null", "in", "like",
     "and", "or", "not", "case", "coalesce",
     "concat", "concat_skip_null", "lower", "upper", "length", "substring", "trim",
-    "extract", "date_trunc",
+    "extract", "date_trunc", "string_split",
+    "contains", "starts_with", "ends_with", "replace", "list_length", "list_contains", "element",
 ]  # fmt: skip
 
 Constant = str | int | float | bool | Decimal | date | tuple[int | None, ...] | None
@@ -33,7 +34,8 @@ class Operation:
         arguments: Operands; of `case`: condition, value, condition, value, …, the value of `else`.
         constant: Column name of `column`; value of `literal` (milliseconds since the epoch for a
             timestamp); pattern of `like`; digits of `round`; unit of `extract` and `date_trunc`;
-            (start, length) of `substring`.
+            (start, length) of `substring`; separator of `string_split`;
+            place of `element`, from 0.
     """
 
     name: OperationName

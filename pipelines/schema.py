@@ -10,6 +10,7 @@ from pipelines.shape import (
     COLUMN_PATTERN,
     Choice,
     Duration,
+    Either,
     Expression,
     FieldTypeText,
     Listing,
@@ -70,6 +71,8 @@ def _body(shape: Shape) -> Schema:
         }
     if isinstance(shape, Listing):
         return {"type": "array", "items": _schema(shape.item), "minItems": shape.minimum}
+    if isinstance(shape, Either):
+        return {"anyOf": [_schema(shape.plain), _schema(shape.mapping)]}
     if isinstance(shape, WordOr):
         return {"anyOf": [{"const": shape.word}, _schema(shape.options)]}
     if isinstance(shape, TextOr):

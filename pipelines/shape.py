@@ -108,6 +108,15 @@ class TextOr:
     doc: str = ""
 
 
+@dataclass(frozen=True)
+class Either:
+    """One of two forms, told apart by what YAML holds: `plain` is a scalar or a list."""
+
+    plain: "Shape"
+    mapping: Options | Table
+    doc: str = ""
+
+
 Shape = (
     Text
     | Expression
@@ -120,4 +129,5 @@ Shape = (
     | Options
     | WordOr
     | TextOr
+    | Either
 )

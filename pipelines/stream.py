@@ -4,10 +4,11 @@ import hashlib
 from typing import Literal
 
 from common.payloads import Model
+from pipelines.transform import PythonCall, Step
 
 EPOCH_BITS = 40
 
-_LATER: frozenset[str] = frozenset({"identity", "late_table"})
+_LATER = frozenset({"identity", "late_table", "transform"})
 """Options of a stream that came after states had been saved."""
 
 UNGROUPABLE = frozenset({"float64", "json", "list"})
@@ -119,6 +120,7 @@ class StreamSpec(Model):
     Attributes:
         fields: Types of the record's fields as written (`decimal(12,2)`, `string?`).
         aggregate: Output column to aggregate expression, in output order.
+        transform: Further steps, after `where` and `derive`, in this order.
         emit_updates_ms: Interval of early emissions; None emits final rows only.
         identity: Columns that identify an event of a raw stream; none is its position in the log.
         late_table: Table that late events go to, where it is no topic.
@@ -132,8 +134,9 @@ class StreamSpec(Model):
     format: Literal["json"] = "json"
     fields: dict[str, str]
     event_time: EventTime
-    where: str | None = None
-    derive: dict[str, str] = {}
+    where: str | PythonCall | None = None
+    derive: dict[str, str | PythonCall] = {}
+    transform: list[Step] = []
     group_by: list[str] = []
     window: Window | None = None
     aggregate: dict[str, str] = {}

@@ -14,6 +14,7 @@ from pipelines.stream import (
     Trigger,
     Window,
 )
+from pipelines.transform_build import build_step
 
 Values = dict[str, Any]
 
@@ -23,17 +24,19 @@ def build_stream(values: Values) -> StreamSpec:
     emit = values.get("emit", "final")
     given = {
         name: values[name]
-        for name in (
-            "description", "owner", "where", "derive", "group_by", "aggregate", "identity",
-        )
+        for name in ("description", "owner", "group_by", "aggregate", "identity")
         if name in values
-    }  # fmt: skip
+    }
+    rows = build_step(values)
     kafka = values["source"]["kafka"]
     return StreamSpec(
         name=values["name"],
         topic=kafka["topic"],
         format=kafka.get("format", "json"),
         fields=values["source"]["fields"],
+        where=rows.where,
+        derive=rows.derive,
+        transform=[build_step(step) for step in values.get("transform", [])],
         event_time=EventTime(
             field=values["event_time"]["field"], **_in_ms(values["event_time"], skip="field")
         ),
@@ -101,6 +104,12 @@ def unsupported(spec: StreamSpec) -> list[tuple[Path, str]]:
         found.append((("event_time", "close_after"), "windows closed by the clock"))
     if spec.emit_updates_ms is not None:
         found.append((("emit",), "early emissions"))
+    if spec.raw:
+        found += [
+            (("transform", place, "expand"), "`expand` in a stream without a window")
+            for place, step in enumerate(spec.transform)
+            if step.expand
+        ]
     return found
 
 

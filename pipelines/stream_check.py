@@ -1,57 +1,38 @@
 """What must hold between the parts of a stream file, beyond the shape of each part."""
 
-import re
-from collections.abc import Callable
 from functools import partial
 from math import gcd
 from typing import Any
 
-from common.errors import PipelineSpecError
 from common.near_miss import near_miss
 from common.time_zone import time_zone
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
 from pipelines.document import MISSING, Document, Plain
 from pipelines.duration import format_duration
-from pipelines.expression import ScalarExpression, parse_condition, parse_scalar
-from pipelines.expression_aggregate import AggregateExpression, parse_aggregate
+from pipelines.expression_aggregate import parse_aggregate
 from pipelines.late_check import check_late
 from pipelines.raw_check import check_raw
+from pipelines.row_check import RESERVED, Columns, check_expression, check_rows
 from pipelines.sink_check import check_sinks
 from pipelines.stream import UNGROUPABLE
 
 MAX_PANES = 10_000
 DAY_MS = 86_400_000
-RESERVED = (
-    "window_start",
-    "window_end",
-    "_key",
-    "_version",
-    "_deleted",
-    "_topic",
-    "_partition",
-    "_offset",
-    "_timestamp_ms",
-    "_row",
-)
 
 Values = dict[str, Any]
-Parse = Callable[[str, dict[str, FieldType]], ScalarExpression | AggregateExpression]
 
 
 def check_stream(document: Document, values: Values) -> None:
     """Check fields, expressions, windows and sinks; parts whose shape is wrong are passed over."""
-    columns = _fields(document, values)
-    _event_time(document, values, columns)
-    broken = set(_part(values, "source", "fields") or {}) - set(columns)
-    if (condition := _part(values, "where")) is not None:
-        _expression(document, ("where",), parse_condition, condition, columns, broken)
-    known = _derived(document, values, columns, broken)
-    broken = set(_declared(values)) - set(known)
-    keys = _group_by(document, values, known, broken)
-    _aggregates(document, values, known, broken, keys)
+    fields = _fields(document, values)
+    _event_time(document, values, fields)
+    columns = Columns(dict(fields), set(_part(values, "source", "fields") or {}) - set(fields))
+    check_rows(document, values, columns)
+    keys = _group_by(document, values, columns)
+    _aggregates(document, values, columns, keys)
     _window(document, values)
-    check_raw(document, values, known, broken)
+    check_raw(document, values, columns.known, columns.broken)
     check_late(document, values)
     check_sinks(document, values)
 
@@ -95,56 +76,16 @@ def _event_time(document: Document, values: Values, fields: dict[str, FieldType]
         )
 
 
-def _derived(
-    document: Document, values: Values, fields: dict[str, FieldType], broken: set[str]
-) -> dict[str, FieldType]:
-    known, failed = dict(fields), set(broken)
-    for name, text in (_part(values, "derive") or {}).items():
-        path = ("derive", name)
-        if name in fields or name in RESERVED:
-            document.report(path, "expected a new name, got one of a field or a reserved one")
-            continue
-        kind = (
-            None
-            if text is MISSING
-            else _expression(document, path, parse_scalar, text, known, failed)
-        )
-        if kind is None:
-            failed.add(name)
-        else:
-            known[name] = kind
-    return known
-
-
-def _expression(
-    document: Document,
-    path: tuple[str, ...],
-    parse: Parse,
-    text: str,
-    known: dict[str, FieldType],
-    broken: set[str],
-) -> FieldType | None:
-    """Type an expression; no problem where a column that it uses has one already."""
-    try:
-        kind: FieldType = parse(text, known).type
-    except PipelineSpecError as error:
-        if not any(re.search(rf"\b{name}\b", text) for name in broken):
-            document.report(path, str(error))
-        return None
-    return kind
-
-
-def _group_by(
-    document: Document, values: Values, known: dict[str, FieldType], broken: set[str]
-) -> list[str]:
+def _group_by(document: Document, values: Values, columns: Columns) -> list[str]:
     keys: list[str] = []
+    known = columns.known
     for index, name in enumerate(_part(values, "group_by") or []):
         path = ("group_by", index)
-        if name is MISSING or name in broken:
+        if name is MISSING or name in columns.broken:
             continue
         if name not in known:
             document.report(
-                path, f"no field or derived column `{name}`{near_miss(name, _declared(values))}"
+                path, f"no field or derived column `{name}`{near_miss(name, columns.declared)}"
             )
         elif known[name].base in UNGROUPABLE:
             document.report(
@@ -156,17 +97,7 @@ def _group_by(
     return keys
 
 
-def _declared(values: Values) -> list[str]:
-    return [*(_part(values, "source", "fields") or {}), *(_part(values, "derive") or {})]
-
-
-def _aggregates(
-    document: Document,
-    values: Values,
-    known: dict[str, FieldType],
-    broken: set[str],
-    keys: list[str],
-) -> None:
+def _aggregates(document: Document, values: Values, columns: Columns, keys: list[str]) -> None:
     parse = partial(parse_aggregate, event_time=_part(values, "event_time", "field"))
     for name, text in (_part(values, "aggregate") or {}).items():
         path = ("aggregate", name)
@@ -174,7 +105,7 @@ def _aggregates(
             taken = "a group key" if name in keys else "a column that every table has"
             document.report(path, f"expected a name of its own, got the name of {taken}")
         if text is not MISSING:
-            _expression(document, path, parse, text, known, broken)
+            check_expression(document, path, parse, text, columns)
     windowed = values.get("window") is not None
     if windowed and not values.get("aggregate"):
         document.report(("aggregate",), "expected at least one aggregate beside `window`, got none")

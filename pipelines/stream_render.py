@@ -4,6 +4,8 @@ from typing import Any
 
 from pipelines.duration import format_duration
 from pipelines.stream import TARGET_OPTION, EventTime, SinkSpec, StreamSpec, Window
+from pipelines.transform import Step
+from pipelines.transform_build import render_step
 
 Values = dict[str, Any]
 
@@ -17,8 +19,8 @@ def render_stream(spec: StreamSpec) -> Values:
         "owner": spec.owner,
         "source": {"kafka": {"topic": spec.topic, "format": spec.format}, "fields": spec.fields},
         "event_time": _event_time(spec.event_time),
-        "where": spec.where,
-        "derive": spec.derive,
+        **render_step(Step(where=spec.where, derive=spec.derive)),
+        "transform": [render_step(step) for step in spec.transform],
         "group_by": spec.group_by,
         "window": _window(spec.window) if spec.window else None,
         "aggregate": spec.aggregate,

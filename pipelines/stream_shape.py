@@ -18,6 +18,7 @@ from pipelines.shape import (
     WordOr,
 )
 from pipelines.stream import MOST_FLUSHES, MOST_PARALLELISM, MOST_RECORDS
+from pipelines.transform_shape import DERIVE, TRANSFORM, WHERE
 
 _COLUMN = Text("a name of letters, digits and _", COLUMN_PATTERN)
 _TOPIC = Text("a topic name of letters, digits and . _ -, at most 249 long", TOPIC_PATTERN)
@@ -84,10 +85,9 @@ STREAM = Options(
             },
             required=("field",),
         ),
-        "where": Expression("Condition that a record must fulfil; null is not true"),
-        "derive": Table(
-            Expression("Row expression"), 0, "New columns; each may use the earlier ones"
-        ),
+        "where": WHERE,
+        "derive": DERIVE,
+        "transform": TRANSFORM,
         "group_by": Listing(_COLUMN, doc="Fields or derived columns that make the key"),
         "window": Options(
             {

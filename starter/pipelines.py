@@ -30,8 +30,11 @@ class SpecOutput(StrEnum):
 
 def _project_dir() -> Path:
     from common.settings_load import load_settings
+    from pipelines.python_function import use_project
 
-    return load_settings().project_dir
+    folder = load_settings().project_dir
+    use_project(folder)
+    return folder
 
 
 @app.command("list")

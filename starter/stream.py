@@ -87,6 +87,8 @@ def start(
     Example: sluice stream start sales-1m --until latest --wait
     """
     from common.errors import UsageError
+    from pipelines.load import find_pipeline
+    from starter.reference import freeze_references
     from starter.stream_target import parse_from, parse_rewind, parse_until
     from workflows.stream_input import StreamInput
 
@@ -108,6 +110,7 @@ def start(
     timeout_s = _seconds(timeout)
 
     async def run(client: "StreamClient") -> None:
+        await freeze_references(spec, find_pipeline(name, settings.project_dir), settings)
         started = await client.start(task)
         if wait:
             await _watch(client, started, timeout_s, output)
@@ -375,7 +378,9 @@ def _settings() -> "Settings":
 
 def _load_spec(name: str, settings: "Settings") -> "StreamSpec":
     from pipelines.load import find_pipeline, load_stream
+    from pipelines.python_function import use_project
 
+    use_project(settings.project_dir)
     return load_stream(find_pipeline(name, settings.project_dir))
 
 

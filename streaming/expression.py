@@ -15,6 +15,7 @@ import polars as pl
 
 from pipelines.expression import ScalarExpression
 from pipelines.operation import Operation
+from streaming.expression_search import SEARCH_COMPILERS
 from streaming.field_dtype import INSTANT, polars_type
 
 _RAISING = {"add", "sub", "mul", "intdiv", "mod", "neg", "abs", "cast", "round", "floor", "ceil"}
@@ -297,4 +298,5 @@ _COMPILERS: dict[str, Callable[[Operation, list[pl.Expr]], pl.Expr]] = {
     "trim": lambda _, parts: parts[0].str.strip_chars(" "),
     "extract": _extract,
     "date_trunc": lambda node, parts: parts[0].dt.truncate(_TRUNCATE[str(node.constant)]),
+    **SEARCH_COMPILERS,
 }

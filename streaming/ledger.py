@@ -8,10 +8,10 @@ class Ledger(Model):
 
     Attributes:
         consumed: Records read from the log.
-        expanded: Rows added by flat-map beyond one per record.
+        expanded: Rows that were aggregated or delivered beyond one per record; `expand` adds them.
         aggregated: Events that entered a window.
         delivered: Events of a raw stream that were handed to its sinks.
-        filtered: Events that the `where` condition dropped.
+        filtered: Records of which conditions and empty lists left no row.
         duplicate: Events that de-duplication dropped.
         late: Events whose windows were closed for good.
         below_floor: Events that a rewound stream read again and whose windows all begin before its

@@ -1,15 +1,18 @@
 """Decoded events into partial aggregates per (pane, key)."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import polars as pl
 from polars.exceptions import PolarsError
 
+from common.errors import UserFunctionError
 from streaming.aggregate import PARTITION
 from streaming.group_key import may_be_long, outside_time, refusal
 from streaming.ledger import Ledger
 from streaming.plan import StreamPlan
+from streaming.resource import RowsRefusedError
 from streaming.session import group_stretches, merge_sessions
 from streaming.window import PANE, SessionWindowing
 
@@ -63,7 +66,7 @@ class RangePartial:
 
 @dataclass(frozen=True)
 class _Split:
-    """Events after `where` and `derive`: those on time with their pane, the late ones, counts."""
+    """Rows after all steps: those on time with their pane, the late records, counts."""
 
     kept: pl.DataFrame
     late: pl.DataFrame
@@ -79,8 +82,9 @@ def aggregate_events(
 ) -> RangePartial:
     """Filter, derive, judge lateness and aggregate.
 
-    An event counts once, where it falls first: `where` or `derive` fails, filtered, late, below the
-    floor, an aggregate's argument fails or its group is one that no table can hold.
+    An event counts once, where it falls first: a step fails, filtered, late, below the floor,
+    an aggregate's argument fails or its group is one that no table can hold. All rows that it was
+    expanded into fall together, but for those that a condition leaves out.
 
     Args:
         plan: The compiled stream.
@@ -96,20 +100,38 @@ def aggregate_events(
         pl.col(plan.spec.event_time.field).dt.epoch("ms").alias("_event_ms"),
         pl.lit(partition, dtype=pl.Int32).alias(PARTITION),
     )
+    return _joined(
+        plan, [_aggregate(plan, part, watermark_ms, floor_ms) for part in plan.steps.cuts(rows)]
+    )
+
+
+def _joined(plan: StreamPlan, parts: list[RangePartial]) -> RangePartial:
+    """Put the parts of one batch together."""
+    if len(parts) == 1:
+        return parts[0]
+    maxima = [part.max_event_ms for part in parts if part.max_event_ms is not None]
+    return RangePartial(
+        frame=merge_partials(plan, [part.frame for part in parts]),
+        ledger=functools.reduce(Ledger.plus, (part.ledger for part in parts)),
+        max_event_ms=max(maxima, default=None),
+        errors=[error for part in parts for error in part.errors],
+        late=pl.concat([part.late for part in parts]),
+    )
+
+
+def _aggregate(
+    plan: StreamPlan, rows: pl.DataFrame, watermark_ms: int | None, floor_ms: int | None
+) -> RangePartial:
     maximum_ms: int | None = rows.select(pl.col("_event_ms").max()).item()
     errors: list[RowError] = []
     try:
         split = _split(plan, rows, watermark_ms, floor_ms)
         frame = start_partials(plan, split.kept)
     except PolarsError:
-        find_failures(lambda part: prepare(plan, part), rows, errors)
-        rows = _without(rows, errors)
-        on_time = _split(plan, rows, watermark_ms, floor_ms).kept
-        find_failures(lambda part: part.select(_inputs(plan)), on_time, errors)
-        rows = _without(rows, errors)
+        rows, errors = _set_apart(plan, rows, watermark_ms, floor_ms)
         split = _split(plan, rows, watermark_ms, floor_ms)
         frame = start_partials(plan, split.kept)
-    unfit = _unfit(plan, frame, split.kept)
+    unfit = _once(_unfit(plan, frame, split.kept))
     if unfit:
         errors += unfit
         split = _split(plan, _without(rows, unfit), watermark_ms, floor_ms)
@@ -126,12 +148,32 @@ def aggregate_events(
     )
 
 
+def _set_apart(
+    plan: StreamPlan, rows: pl.DataFrame, watermark_ms: int | None, floor_ms: int | None
+) -> tuple[pl.DataFrame, list[RowError]]:
+    """Part the records that can be computed from those that cannot."""
+    errors: list[RowError] = []
+    find_failures(plan.steps.apply, rows, errors)
+    try:
+        on_time = _split(plan, _without(rows, errors), watermark_ms, floor_ms).kept
+    except PolarsError as error:
+        if not plan.steps.calls:
+            raise
+        raise UserFunctionError(
+            f"{error}; it fails on rows together that it computes one by one, and must compute "
+            "each row by itself"
+        ) from error
+    find_failures(lambda part: part.select(_inputs(plan)), on_time, errors)
+    errors = _once(errors)
+    return _without(rows, errors), errors
+
+
 def _split(
     plan: StreamPlan, rows: pl.DataFrame, watermark_ms: int | None, floor_ms: int | None
 ) -> _Split:
-    """Filter, derive, and part the late events and those below the floor from those on time."""
-    passed = prepare(plan, rows)
-    filtered = rows.height - passed.height
+    """Apply the steps, and part the late events and those below the floor from those on time."""
+    passed = plan.steps.apply(rows)
+    filtered = rows.height - plan.steps.records(passed)
     kept = plan.windowing.assign(passed, "_event_ms")
     late = pl.DataFrame(schema=LATE_SCHEMA)
     if watermark_ms is not None:
@@ -143,20 +185,29 @@ def _split(
             late_by.alias(LATE_BY_MS),
         )
         kept = kept.filter(late_by < 0)
-    on_time = kept.height
+        if plan.steps.expands:  # all rows of a record have its time
+            late = late.unique(ROW, keep="first", maintain_order=True)
+    records = plan.steps.records(kept)
     if floor_ms is not None:
         kept = kept.filter(pl.col("_event_ms") >= floor_ms)
+    left = plan.steps.records(kept)
     counts = Ledger(
+        expanded=kept.height - left,
         aggregated=kept.height,
         filtered=filtered,
         late=late.height,
-        below_floor=on_time - kept.height,
+        below_floor=records - left,
     )
     return _Split(kept, late, counts)
 
 
 def _without(rows: pl.DataFrame, errors: list[RowError]) -> pl.DataFrame:
     return rows.filter(~pl.col("_row").is_in([error.row for error in errors]))
+
+
+def _once(errors: list[RowError]) -> list[RowError]:
+    """Keep the first error of each record; of an expanded one several rows can fail."""
+    return list({error.row: error for error in reversed(errors)}.values())[::-1]
 
 
 def _unfit(plan: StreamPlan, groups: pl.DataFrame, kept: pl.DataFrame) -> list[RowError]:
@@ -209,17 +260,6 @@ def _settle(plan: StreamPlan, groups: pl.DataFrame) -> pl.DataFrame:
     return groups.with_columns(settled) if settled else groups
 
 
-def _derive(plan: StreamPlan, rows: pl.DataFrame) -> pl.DataFrame:
-    for name, expression in plan.derived:
-        rows = rows.with_columns(expression.alias(name))
-    return rows
-
-
-def prepare(plan: StreamPlan, rows: pl.DataFrame) -> pl.DataFrame:
-    """Filter, then derive; a `PolarsError` where an expression fails on some row."""
-    return _derive(plan, rows if plan.where is None else rows.filter(plan.where))
-
-
 def _inputs(plan: StreamPlan) -> list[pl.Expr]:
     return [expression for aggregate in plan.aggregates for expression in aggregate.inputs()]
 
@@ -232,6 +272,10 @@ def find_failures(
         return
     try:
         attempt(rows)
+    except RowsRefusedError as refused:
+        found = [RowError(record, text) for record, text in refused.records.items()]
+        errors += found
+        find_failures(attempt, _without(rows, found), errors)
     except PolarsError as error:
         if rows.height == 1:
             text = str(error).splitlines()[0]

@@ -10,7 +10,7 @@ from pipelines.stream import POSITION
 from streaming.decode import OFFSET
 from streaming.group_key import MAX_KEY_BYTES, canonical_key, may_be_long
 from streaming.ledger import Ledger
-from streaming.partial import RowError, find_failures, prepare
+from streaming.partial import RowError, find_failures
 from streaming.plan import StreamPlan
 
 KEY, DELETED = "_key", "_deleted"
@@ -56,7 +56,7 @@ def raw_columns(plan: StreamPlan) -> dict[str, FieldType]:
 def raw_rows(plan: StreamPlan, events: pl.DataFrame, partition: int) -> RawRows:
     """Filter, derive and identify events.
 
-    An event counts once, where it falls first: `where` or `derive` fails, filtered, its identity is
+    An event counts once, where it falls first: a step fails, filtered, its identity is
     one that no table can hold, delivered.
 
     Args:
@@ -69,11 +69,11 @@ def raw_rows(plan: StreamPlan, events: pl.DataFrame, partition: int) -> RawRows:
     maximum_ms: int | None = rows.select(at.max()).item()
     errors: list[RowError] = []
     try:
-        passed = prepare(plan, rows)
+        passed = plan.steps.apply(rows)
     except PolarsError:
-        find_failures(lambda part: prepare(plan, part), rows, errors)
+        find_failures(plan.steps.apply, rows, errors)
         rows = rows.filter(~pl.col("_row").is_in([error.row for error in errors]))
-        passed = prepare(plan, rows)
+        passed = plan.steps.apply(rows)
     filtered = rows.height - passed.height
     keys = _key_columns(plan)
     placed = passed.with_columns(

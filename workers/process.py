@@ -13,6 +13,7 @@ from common.names import STREAM_COMPUTE_QUEUE
 from common.settings import Settings
 from connectors import kafka_batch
 from connectors.temporal import connect, register_search_attributes
+from pipelines.python_function import use_project
 from streaming import decode
 from workers.queue import open_worker
 from workers.wiring import open_clients
@@ -35,6 +36,7 @@ async def serve(settings: Settings, queues: Sequence[str], name: str) -> None:
     ready.unlink(missing_ok=True)
     if STREAM_COMPUTE_QUEUE in queues:
         await asyncio.to_thread(warm_up)
+    use_project(settings.project_dir)
     client = await _connected(settings, stopping)
     if client is None:
         return

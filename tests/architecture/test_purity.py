@@ -36,6 +36,8 @@ ALLOWED = {
     "common.log": "logging is set up when a process starts",
     "pipelines.document": "pipeline files are read by the command line",
     "pipelines.load": "pipeline files are read by the command line",
+    "pipelines.reference_file": "reference files are read by the command line",
+    "pipelines.python_function": "own functions are loaded by the command line and by activities",
 }
 """Modules of the passed packages that do I/O; no workflow may reach them."""
 

@@ -35,6 +35,8 @@ FIELDS: dict[str, FieldType] = {
         "ts": "timestamp",
         "tm": "timestamp_ms",
         "day": "date",
+        "words": "list<string?>",
+        "whole": "list<int64?>",
     }.items()
 }
 
@@ -77,6 +79,12 @@ def frame_of(columns: dict[str, list[Value]]) -> pl.DataFrame:
 def _value(draw: random.Random, kind: FieldType) -> Value:
     if draw.random() < 0.2:
         return None
+    if kind.element is not None:
+        return [_value(draw, kind.element) for _ in range(draw.randint(0, 3))]
+    return _one(draw, kind)
+
+
+def _one(draw: random.Random, kind: FieldType) -> Value:
     if kind.base in {"int32", "int64"}:
         return draw.choice([draw.randint(-5, 5), draw.randint(-1_000, 1_000)])
     if kind.base == "float64":
@@ -126,10 +134,12 @@ class Oracle:
         assert answer.dtype == polars_type(parsed.type)
         if parsed.type.base.startswith("timestamp"):
             answer = answer.dt.epoch("ms")
-        return list(answer)
+        return answer.to_list()
 
 
 def _sql_type(kind: FieldType) -> str:
+    if kind.element is not None:
+        return f"{_sql_type(kind.element)}[]"
     return _SQL.get(kind.base) or f"DECIMAL({kind.precision},{kind.scale})"
 
 

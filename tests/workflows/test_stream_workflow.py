@@ -5,6 +5,8 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 
 from common.errors import ServiceUnavailableError, SinkRefusedError
 from pipelines.stream import EventTime
+from pipelines.transform import Step
+from streaming.ledger import Ledger
 from streaming.status import StreamUntil
 from tests.workflows.rig import StreamRig, event
 
@@ -32,6 +34,23 @@ async def test_dead_letters_are_delivered_once_though_the_answer_was_lost(rig: S
     assert [h["offset"] for h in headers] == [b"1", b"3"]
     assert headers[0]["pipeline"] == b"model"
     assert [record[1] for record in rig.dead.records] == [b"[1,2]", b'{"at": 1}']
+
+
+async def test_expanded_records_are_aggregated_by_element_and_the_ledger_balances(
+    rig: StreamRig,
+) -> None:
+    steps = [
+        Step(derive={"names": "string_split(category, ' ')"}),
+        Step(expand={"name": "unnest(names)"}),
+        Step(where="name <> 'x'"),
+    ]
+    rig.log.append(0, event(0, "a b"), event(10, "x"), b"no json", event(1_500, "a a x"))
+    spec = rig.spec(max_records=2, transform=steps, group_by=["name"])
+    result = await rig.ended(await rig.start(spec, until=LATEST))
+    assert rig.view() == {(0, "a"): 1, (0, "b"): 1, (1000, "a"): 2}
+    assert result.ledger == Ledger(
+        consumed=4, expanded=2, aggregated=4, filtered=1, dead_lettered=1
+    )
 
 
 async def test_a_chain_of_bounded_runs_gives_what_one_run_would(rig: StreamRig) -> None:

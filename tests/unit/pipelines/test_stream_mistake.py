@@ -70,6 +70,38 @@ _MISTAKES = [
     ("{euros: ", "{late_one: euros + 1, euros: ", "derive.late_one: `euros + 1`: no field `euros`"),
     ("{euros: ", "{amount: ", "derive.amount: expected a new name"),
     (
+        "group_by:",
+        "transform: [{expand: {one: category}}]\ngroup_by:",
+        "transform[0].expand.one: `category`: expected `unnest(list)`, such as `unnest(items)`",
+    ),
+    (
+        "group_by:",
+        "transform: [{expand: {one: unnest(category)}}]\ngroup_by:",
+        "14:28  transform[0].expand.one: `unnest(category)`: expected a list in `unnest`, got a "
+        "value of type `string`; `string_split(text, ',')` makes one of a text",
+    ),
+    (
+        "group_by:",
+        "transform: [{expand: {euros: \"unnest(string_split(category, ','))\"}}]\ngroup_by:",
+        "transform[0].expand.euros: expected a new name",
+    ),
+    (
+        "group_by:",
+        "transform: [{expand: {one: \"unnest(string_split('a', ','))\"}}]\ngroup_by:",
+        "expected a list of a field, got only a constant",
+    ),
+    (
+        "group_by:",
+        "transform: [{where: one > 1}, {derive: {one: '1'}}]\ngroup_by:",
+        "transform[0].where: `one > 1`: no field `one`",
+    ),
+    ("group_by:", "transform: [{}]\ngroup_by:", "transform[0]: expected exactly one of where"),
+    (
+        "derive: {euros: amount * 0.92}",
+        "derive: {euros: \"string_split(category, '')\"}",
+        "expected a separator of a letter or more",
+    ),
+    (
         "[category]",
         "[categori]",
         "group_by[0]: no field or derived column `categori`; did you mean `category`?",

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pipelines.load import check_pipeline
 from pipelines.stream import Bounds, EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
 from pipelines.stream_render import render_stream
+from pipelines.transform import Step
 
 _DURATION_MS = st.integers(1, 10**10)
 
@@ -39,6 +40,14 @@ def _specs() -> st.SearchStrategy[StreamSpec]:
         ),
         where=st.none() | st.just("amount > 0 and ts is not null"),
         derive=st.just({"b": "amount * 2", "c": "b + 1"}),
+        transform=st.just(
+            [
+                Step(expand={"k": "unnest(key)"}),
+                Step(where="k <> 'x'"),
+                Step(derive={"d": "upper(k)"}),
+            ]
+        )
+        | st.just([]),
         group_by=st.just(["c"]),
         window=_DURATION_MS.flatmap(_windows),
         aggregate=st.just({"n": "count(*)", "m": "max(b)"}),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.transform import Step
 from streaming.ledger import Ledger
 from streaming.tuning import Tuning, TuningChange, changed, refusal
 from tests.unit.streaming.engine_log import SINKS, Engine, Event, Log, brute_force, make_spec
@@ -99,6 +100,53 @@ def test_engine_gives_the_brute_force_rows_whatever_the_cuts_order_and_crashes(
     assert engine.state.ledger.balanced
     assert engine.state.ledger.late == 0
     assert engine.state.ledger.consumed == sum(len(events) for events in log.values())
+
+
+EXPANDED = {
+    "where": "customer <> 5",
+    "transform": [
+        Step(derive={"names": "string_split(category || ',x,b', ',')"}),
+        Step(expand={"name": "unnest(names)"}),
+        Step(where="not (name = 'b' and customer < 2)"),
+    ],
+    "group_by": ["name"],
+}
+
+
+def expanded(events: list[Event]) -> list[Event]:
+    """Expand by the steps of `EXPANDED`, in plain Python; the key is then the name."""
+    return [
+        replace(event, category=name)
+        for event in events
+        for name in (f"{event.category},x,b".split(",") if event.category is not None else [])
+        if event.customer != 5 and not (name == "b" and event.customer < 2)
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    log=logs(disorder_ms=800),
+    max_records=st.sampled_from([1, 3, 1000]),
+    steps=STEP_LISTS,
+    hidden=st.booleans(),
+)
+def test_expanded_events_give_the_brute_force_rows_whatever_the_cuts_order_and_crashes(
+    log: Log, max_records: int, steps: Steps, hidden: bool
+) -> None:
+    spec = make_spec(800, max_records)
+    patient = spec.event_time.model_copy(update={"idle_timeout_ms": None})
+    spec = spec.model_copy(update={"event_time": patient, **EXPANDED})
+    engine = Engine.start(spec, log, hidden=hidden)
+    take(engine, steps)
+    engine.finish()
+    rows = {n: expanded(events) for n, events in log.items()}
+    for sink in SINKS:
+        assert engine.rows(sink) == brute_force(canonical(rows))
+    ledger = engine.state.ledger
+    assert ledger.balanced
+    assert ledger.aggregated == sum(len(events) for events in rows.values())
+    gone = sum(not expanded([event]) for events in log.values() for event in events)
+    assert (ledger.filtered, ledger.late) == (gone, 0)
 
 
 @settings(max_examples=60, deadline=None)
