@@ -104,7 +104,7 @@ def read(document: Document, node: Node, shape: Shape, path: Path = ()) -> Plain
     """Read a node by its shape into text, numbers, lists and dicts; `MISSING` for what is wrong."""
     if not (isinstance(node, ScalarNode) and node.value == ""):
         document.locate(path, node)  # else its name is the better place
-    if isinstance(shape, Either):
+    if isinstance(shape, Either | TextOr):
         return read(document, node, _form(shape, node), path)
     if isinstance(shape, Options):
         return _read_options(document, node, shape, path)
@@ -119,16 +119,16 @@ def read(document: Document, node: Node, shape: Shape, path: Path = ()) -> Plain
         return _read_scalar(
             document, node, Choice((shape.word,)), path, f"`{shape.word}` or {{{options}: …}}"
         )
-    if isinstance(shape, TextOr):
-        if isinstance(node, MappingNode):
-            return _read_options(document, node, shape.options, path)
-        expected = f"{shape.text.expected}, or {{{', '.join(shape.options.options)}: …}}"
-        return _read_scalar(document, node, replace(shape.text, expected=expected), path)
     return _read_scalar(document, node, shape, path)
 
 
-def _form(shape: Either, node: Node) -> Shape:
-    return shape.mapping if isinstance(node, MappingNode) else shape.plain
+def _form(shape: Either | TextOr, node: Node) -> Shape:
+    if isinstance(shape, Either):
+        return shape.mapping if isinstance(node, MappingNode) else shape.plain
+    if isinstance(node, MappingNode):
+        return shape.options
+    expected = f"{shape.text.expected}, or {{{', '.join(shape.options.options)}: …}}"
+    return replace(shape.text, expected=expected)
 
 
 def scalar_text(node: Node) -> str | None:

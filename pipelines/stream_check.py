@@ -4,6 +4,7 @@ from functools import partial
 from math import gcd
 from typing import Any
 
+from common.errors import PipelineSpecError
 from common.near_miss import near_miss
 from common.time_zone import time_zone
 from contracts.field_type import FieldType

@@ -27,6 +27,7 @@ from connectors.temporal import connect
 from devstack import stack as devstack
 from devstack.sample.sales import START_MS, SalesShape
 from pipelines.stream import Late, SinkSpec, StreamSpec, Window
+from pipelines.transform import Step
 from streaming.status import RewindTo, Rewound
 from tests.stack_rig import StreamOnStack, fill, sales_spec
 
@@ -101,6 +102,20 @@ async def bounded(recorder: Recorder) -> None:
     await stream.start()
     await stream.handle.result()
     await recorder.save(stream.spec, "bounded", stream.run_id)
+
+
+async def expanded(recorder: Recorder) -> None:
+    """Make several rows of a record, derive from them and leave some out."""
+    stream = await recorder.stream("expanded", 6_000, 500, group_by="part")
+    steps = [
+        Step(expand={"part": "unnest(string_split(category, 'o'))"}),
+        Step(derive={"letters": "len(part)"}),
+        Step(where="letters > 1"),
+    ]
+    stream.spec = stream.spec.model_copy(update={"transform": steps})
+    await stream.start()
+    await stream.handle.result()
+    await recorder.save(stream.spec, "expanded", stream.run_id)
 
 
 async def paused(recorder: Recorder) -> None:
@@ -255,6 +270,7 @@ SCENARIOS: dict[str, Callable[[Recorder], Awaitable[None]]] = {
     one.__name__: one
     for one in (
         bounded,
+        expanded,
         paused,
         drained,
         continued,

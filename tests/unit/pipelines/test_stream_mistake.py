@@ -327,3 +327,19 @@ def test_damaged_file_loads_or_is_refused_but_never_breaks(
     path.write_text(SALES[:start] + text + SALES[start + length :], encoding="utf-8")
     with suppress(UsageError):
         load_pipeline(path)
+
+
+RAW = (
+    ("group_by: [category]\nwindow: {tumbling: 1m}\naggregate:\n  revenue: sum(amount)\n", ""),
+    ("sinks:", "transform: [{STEP}]\nsinks:"),
+)
+
+
+def test_a_raw_stream_takes_steps_but_no_expansion(tmp_path: Path) -> None:
+    step = "derive: {words: \"string_split(category, ' ')\"}"
+    spec = load_pipeline(write(tmp_path, *RAW, ("STEP", step)))
+    assert spec.transform[0].derive == {"words": "string_split(category, ' ')"}
+    expand = "expand: {word: \"unnest(string_split(category, ' '))\"}"
+    with pytest.raises(PipelineSpecError) as caught:
+        load_pipeline(write(tmp_path, *RAW, ("STEP", expand)))
+    assert "`expand` in a stream without a window" in str(caught.value)
