@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from activities.sliced_blob import thaw_slices
 from common.payloads import ObjectStore
 from streaming.frame import from_bytes, to_bytes
 from streaming.segment import Blob
@@ -17,8 +18,9 @@ async def freeze(store: ObjectStore, prefix: str, frame: pl.DataFrame, inline_by
 
 
 async def thaw(store: ObjectStore, blob: Blob) -> pl.DataFrame:
-    """Decode a frozen table from wherever it is."""
+    """Decode a frozen table from wherever it is, all of its slices where it has some."""
     if blob.inline is not None:
         return from_bytes(blob.inline)
     assert blob.ref is not None  # noqa: S101 - a blob is one or the other
-    return from_bytes(await store.get(blob.ref))
+    content = await store.get(blob.ref)
+    return thaw_slices(content, blob.slices, blob.ref.key) if blob.slices else from_bytes(content)

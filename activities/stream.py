@@ -19,8 +19,9 @@ from activities.stream_io import (
     WaitInput,
     WaitResult,
 )
+from activities.stream_keys import freeze_segment
+from activities.work_prefix import work_prefix
 from common.errors import OffsetLostError
-from common.names import epoch_prefix
 from common.payloads import INLINE_LIMIT_BYTES, ObjectStore
 from pipelines.stream import StreamSpec
 from streaming.combine import combine, count_unshown, earliest_due, pane_span
@@ -80,13 +81,14 @@ class StreamActivities:
             await asyncio.to_thread(work.add, block)
         frame, maximum_ms = await asyncio.to_thread(work.merged)
         span, epoch = task.span, task.epoch
-        prefix = (
-            f"{epoch_prefix(plan.spec.name, epoch)}/range-{span.partition}-{span.start}-{span.stop}"
-        )
+        folder = work_prefix(plan.spec.name, epoch)
+        prefix = f"{folder}/range-{span.partition}-{span.start}-{span.stop}"
         segment = None
         if frame is not None and not frame.is_empty():
             inline_bytes = min(INLINE_LIMIT_BYTES, share_bytes)
-            blob = await freeze(self._store, prefix, frame, inline_bytes)
+            blob, keys = await freeze_segment(
+                self._store, prefix, plan, frame, task.key_ranges, inline_bytes
+            )
             first, last, fresh = pane_span(frame)
             segment = Segment(
                 blob=blob,
@@ -95,6 +97,7 @@ class StreamActivities:
                 first_fresh_ms=fresh,
                 due_ms=earliest_due(plan, frame),
                 unshown=count_unshown(plan, frame),
+                keys=keys,
             )
         dead = None
         if work.dead:
@@ -125,7 +128,7 @@ class StreamActivities:
         combined = await asyncio.to_thread(
             combine, plan, frames, what.fire_ms, what.keep_ms, what.fired_ms, what.floor_ms
         )
-        prefix = f"{epoch_prefix(task.spec.name, task.epoch)}/combine-{task.task.name_seq}"
+        prefix = f"{work_prefix(task.spec.name, task.epoch)}/combine-{task.task.name_seq}"
         kept = await freeze(self._store, f"{prefix}-kept", combined.kept, INLINE_LIMIT_BYTES)
         emitted = await freeze(
             self._store, f"{prefix}-rows", combined.emitted, task.task.rows_inline_bytes

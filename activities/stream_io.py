@@ -2,7 +2,9 @@
 
 from common.payloads import Model, Ref
 from pipelines.stream import SinkSpec, StreamSpec
+from streaming.chunk_span import ChunkSpan
 from streaming.progress import CombineTask, RangeResult
+from streaming.segment import KeySpan
 from streaming.side_output import SideBatch
 from streaming.state import Flush, RangeTask
 from streaming.status import RewindTo, StreamFrom, StreamUntil
@@ -88,6 +90,15 @@ class CombineInput(Work):
     task: CombineTask
 
 
+class KeyCombineInput(Work):
+    """A span of key ranges to merge, of the segments that hold some of it."""
+
+    spec: StreamSpec
+    epoch: int
+    task: CombineTask
+    keys: KeySpan
+
+
 class WaitInput(Work):
     """Offsets beyond which there is news, and how long to wait for it."""
 
@@ -110,12 +121,17 @@ class SurveyInput(Work):
 
 
 class WriteFlushInput(Work):
-    """One frozen flush for one sink."""
+    """One frozen flush for one sink.
+
+    Attributes:
+        chunks: Those to write; None writes all of them.
+    """
 
     spec: StreamSpec
     epoch: int
     sink: SinkSpec
     flush: Flush
+    chunks: ChunkSpan | None = None
 
 
 class PublishInput(Work):

@@ -89,6 +89,24 @@ class StreamRecord:
         content = await self._store.read(key)
         return SavedState(key, int(_stem(key).split("-")[0]), content or b"")
 
+    async def resumable(self) -> list[bytes]:
+        """Give every state that a run may still go on from.
+
+        The latest is among them though a run has taken it: what it read may not show elsewhere yet.
+        """
+        keys = await self._store.keys(self._saved)
+        taken = {key.removesuffix(".taken") for key in keys if key.endswith(".taken")}
+        states = [key for key in keys if key.endswith(".json")]
+        wanted = [k for k in states if k.removesuffix(".json") not in taken or k == states[-1]]
+        return [await self._store.read(key) or b"" for key in wanted]
+
+    async def is_waiting(self) -> bool:
+        """Tell whether a state waits for the next start, so that no run goes on anywhere."""
+        saved = await self.latest()
+        if saved is None or saved.epoch != await self.highest_epoch():
+            return False
+        return await self._store.read(saved.key.removesuffix(".json") + ".taken") is None
+
     async def take(self, saved: SavedState, owner: str) -> None:
         """Make sure that only one run goes on from a state.
 

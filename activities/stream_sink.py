@@ -1,11 +1,12 @@
 """Deliver what a stream froze: flushes into sinks, side outputs into topics or a table."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 import polars as pl
 from temporalio import activity
 
 from activities.blob import thaw
+from activities.flush_rows import chunks
 from activities.heartbeat import with_heartbeats
 from activities.late_table import write_late_events
 from activities.ports import (
@@ -21,12 +22,12 @@ from activities.stream_io import Done, PublishInput, SideOutputInput, WriteFlush
 from common.names import dead_letter_topic, dead_letter_writer, late_event_writer
 from common.payloads import ObjectStore
 from pipelines.stream import EPOCH_BITS, SinkSpec, StreamSpec
+from streaming.chunk_span import chunk_count
 from streaming.combine import TIMESTAMP, WINDOW_END, WINDOW_START
-from streaming.flush_chunk import chunk_count, groups
 from streaming.plan import StreamPlan, compile_stream
 from streaming.raw_row import raw_columns
 from streaming.side_record import SCHEMA
-from streaming.state import Flush, Retirement
+from streaming.state import Retirement
 
 SinkOpener = Callable[[str], FlushSink]
 
@@ -47,8 +48,8 @@ class StreamSinkActivities:
             return await self._retire(task, task.flush.retire)
         table = sink_table(task.spec, task.sink)
         sink = self._open_sink(task.sink.kind)
-        count, number, written = chunk_count(task.flush), 0, 0
-        async for rows in self._chunks(task.flush):
+        count, written = chunk_count(task.flush), 0
+        async for number, rows in chunks(self._store, task.flush, task.chunks):
             chunk = FlushChunk(
                 stream=task.spec.name,
                 epoch=task.epoch,
@@ -60,15 +61,8 @@ class StreamSinkActivities:
             )
             version = pl.lit(chunk.version, pl.Int64).alias("_version")
             await sink.write(table, chunk, rows.with_columns(version).to_arrow())
-            number, written = number + 1, written + rows.height
+            written += rows.height
         return Done(count=written)
-
-    async def _chunks(self, flush: Flush) -> AsyncIterator[pl.DataFrame]:
-        """Yield the rows of each chunk; no more than a few tables are in memory at a time."""
-        for group in groups(flush):
-            rows = pl.concat([await thaw(self._store, table) for table in group])
-            for start in range(0, rows.height, flush.chunk_rows):
-                yield rows.slice(start, flush.chunk_rows)
 
     async def _retire(self, task: WriteFlushInput, what: Retirement) -> Done:
         chunk = FlushChunk(

@@ -10,6 +10,7 @@ import asyncio
 from benchmarks import decode_micro
 from benchmarks.bench_stack import bench_stack
 from benchmarks.consumer import consumer
+from benchmarks.keys import keys_alone, keys_on_stack
 from benchmarks.latency import latency
 from benchmarks.line import say
 from benchmarks.machine import describe, pin
@@ -33,6 +34,8 @@ async def measure(options: Options) -> None:
                 await measure_stages(stack, options, runs)
             elif scenario == "latency":
                 await latency(stack, options)
+            elif scenario == "keys":
+                await keys_on_stack(stack)
             elif scenario == "consumer":
                 await consumer(stack, options)
 
@@ -41,6 +44,8 @@ def main() -> int:
     """Measure what the command line asks for."""
     options = parse(sys.argv[1:])
     pin(options.cores)
+    if "keys" in options.scenarios:
+        asyncio.run(keys_alone())
     if set(options.scenarios) - {"decode"}:
         asyncio.run(measure(options))
     if "decode" in options.scenarios:

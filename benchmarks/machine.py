@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import os
 import platform
+import resource
 import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
@@ -31,6 +33,16 @@ def cores_of(pid: int) -> list[int]:
     if not hasattr(os, "sched_getaffinity"):
         return []
     return sorted(os.sched_getaffinity(pid))
+
+
+def own_peak_bytes() -> int:
+    """Give the largest resident memory of this process so far."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # `ru_maxrss` of a process that was started by a larger one is the larger one's on Linux.
+    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(fields["VmHWM"].split()[0]) * 1024
 
 
 def describe(cores: list[int]) -> str:

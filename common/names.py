@@ -19,6 +19,14 @@ def epoch_prefix(pipeline: str, epoch: int) -> str:
     return f"{stream_prefix(pipeline)}/e{epoch:06d}"
 
 
+def run_prefix(pipeline: str, epoch: int, run_id: str) -> str:
+    """Give the prefix of the working objects that one run of a stream writes.
+
+    So a closed run's objects can be told from those that may be written at any time.
+    """
+    return f"{epoch_prefix(pipeline, epoch)}/run-{run_id}"
+
+
 def dead_letter_topic(topic: str) -> str:
     """Name the topic that takes the dead letters of `topic`."""
     return f"{topic}.dlq"

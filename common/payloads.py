@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -35,6 +36,15 @@ class Ref(Model):
     codec: str = "arrow"
 
 
+@dataclass(frozen=True)
+class StoredObject:
+    """An object as a store lists it; times in milliseconds since the epoch, the store's clock."""
+
+    key: str
+    size_bytes: int
+    modified_ms: int
+
+
 class ObjectStore(Protocol):
     """Immutable objects by key.
 
@@ -52,6 +62,13 @@ class ObjectStore(Protocol):
         """Read an object and check its hash; `FatalError` when it is gone or differs."""
         ...
 
+    async def get_range(self, ref: Ref, start: int, stop: int) -> bytes:
+        """Read the bytes from `start` up to `stop` of an object; the hash is not checked.
+
+        `FatalError` when the object is gone or shorter.
+        """
+        ...
+
     async def create(self, key: str, content: bytes) -> bool:
         """Store `content` under exactly `key` unless the key exists; False when it did."""
         ...
@@ -62,6 +79,10 @@ class ObjectStore(Protocol):
 
     async def keys(self, prefix: str) -> list[str]:
         """List the keys below a prefix, sorted."""
+        ...
+
+    async def listing(self, prefix: str) -> list[StoredObject]:
+        """List the objects below a prefix, by key."""
         ...
 
     async def delete(self, keys: Iterable[str]) -> None:

@@ -29,7 +29,7 @@ from common.errors import (
     StorageFullError,
     UsageError,
 )
-from common.payloads import Ref, ref_for
+from common.payloads import Ref, StoredObject, ref_for
 from common.settings import ObjectStoreSettings
 
 if TYPE_CHECKING:
@@ -82,11 +82,7 @@ class ObstoreStore:
         """Read an object and check its hash; `FatalError` when it is gone or differs."""
         content = await self.read(ref.key)
         if content is None:
-            raise FatalError(
-                f"object `{ref.key}` in {self.url}: expected {ref.size_bytes} bytes, got no "
-                "object; "
-                "it was deleted while still referred to: rewind the stream or restore the store"
-            )
+            raise self._gone(ref)
         digest = hashlib.sha256(content).hexdigest()
         if digest != ref.sha256:
             raise FatalError(
@@ -95,6 +91,27 @@ class ObstoreStore:
                 "the stream"
             )
         return content
+
+    async def get_range(self, ref: Ref, start: int, stop: int) -> bytes:
+        """Read the bytes from `start` up to `stop` of an object; the hash is not checked."""
+        try:
+            with self._translated(f"reading `{ref.key}`"):
+                found = await obstore.get_range_async(self._store, ref.key, start=start, end=stop)
+        except FileNotFoundError:
+            raise self._gone(ref) from None
+        content = bytes(found)
+        if len(content) != stop - start:
+            raise FatalError(
+                f"object `{ref.key}` in {self.url}: expected {ref.size_bytes} bytes, got only "
+                f"{start + len(content)}; restore it from a copy or rewind the stream"
+            )
+        return content
+
+    def _gone(self, ref: Ref) -> FatalError:
+        return FatalError(
+            f"object `{ref.key}` in {self.url}: expected {ref.size_bytes} bytes, got no object; "
+            "it was deleted while still referred to: rewind the stream or restore the store"
+        )
 
     async def create(self, key: str, content: bytes) -> bool:
         """Store `content` under exactly `key` unless the key exists; False when it did."""
@@ -116,11 +133,22 @@ class ObstoreStore:
 
     async def keys(self, prefix: str) -> list[str]:
         """List the keys below a prefix, sorted; a prefix is whole path segments."""
-        found: list[str] = []
+        return [one.key for one in await self.listing(prefix)]
+
+    async def listing(self, prefix: str) -> list[StoredObject]:
+        """List the objects below a prefix, by key; a prefix is whole path segments."""
+        found: list[StoredObject] = []
         with self._translated(f"listing `{prefix}`"):
             async for batch in obstore.list(self._store, prefix=prefix.strip("/") or None):
-                found.extend(str(entry["path"]) for entry in batch)
-        return sorted(found)
+                found.extend(
+                    StoredObject(
+                        key=str(entry["path"]),
+                        size_bytes=entry["size"],
+                        modified_ms=int(entry["last_modified"].timestamp() * 1000),
+                    )
+                    for entry in batch
+                )
+        return sorted(found, key=lambda one: one.key)
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; a missing one is no error."""

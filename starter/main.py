@@ -38,6 +38,7 @@ COMMANDS = {
     "pipelines": Entry("starter.pipelines", None, "List, show and validate pipelines."),
     "stream": Entry("starter.stream", None, "Start, watch and steer streams."),
     "generate": Entry("starter.generate", None, "Write sample events to Kafka."),
+    "sweep": Entry("starter.sweep", "sweep", "Delete objects that no stream can reach any more."),
     "worker": Entry("starter.worker", "worker", "Run worker processes in the foreground."),
     "settings": Entry("starter.settings", "settings", "Show the effective settings."),
 }

@@ -37,7 +37,7 @@ def step_ms(state: StreamState, windows: Windowing, fire_ms: int) -> int:
     Panes of sliding windows that ended long ago, as after a backlog of one partition, would
     otherwise fire all at once.
     """
-    rows = sum(s.blob.row_count for s in state.segments)
+    rows = sum(s.blob.row_count for s in state.segments) // state.key_ranges
     due_ms = next_due_ms(state, windows)
     if not windows.slides or due_ms is None or rows * windows.most_windows <= MOST_COPIES:
         return fire_ms

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pipelines.stream import StreamSpec
+from streaming.key_range import is_crowded
 from streaming.offset_range import OffsetRange
 from streaming.raw_flush import number_flushes
 from streaming.state import PartitionState, RangeTask, StreamState
@@ -92,8 +93,9 @@ def _progress(partition: PartitionState) -> tuple[bool, int]:
 
 
 def held_back(state: StreamState, limits: Limits) -> bool:
-    """Tell whether a sink is so far behind that nothing more may be read."""
-    return max(len(state.flushes), state.side_batches) >= limits.flushes
+    """Tell whether a sink or the merging is so far behind that nothing more may be read."""
+    behind = max(len(state.flushes), state.side_batches) >= limits.flushes
+    return behind or is_crowded(state.segments, state.key_ranges)
 
 
 def caught_up(state: StreamState, limits: Limits) -> bool:
@@ -123,6 +125,7 @@ def _cut(
         watermark_ms=state.watermark_ms,
         now_ms=now_ms,
         floor_ms=state.floor_ms,
+        key_ranges=state.key_ranges,
     )
     partition.planned = stop
     partition.cut_ms = now_ms

@@ -1,9 +1,12 @@
 """Steps of a stream's state: merge a range, decide on a combine, take its result, count flushes."""
 
+from collections.abc import Callable
+
 from common.payloads import INLINE_LIMIT_BYTES, Model, Ref
 from pipelines.stream import Bounds, StreamSpec
 from streaming.completeness import complete_when_fired, take_completeness
 from streaming.firing import copies, fire_again, next_due_ms, step_ms
+from streaming.key_range import is_worth_merging, key_range_count, reference_count
 from streaming.ledger import Ledger
 from streaming.offset_index import at_most, note
 from streaming.offset_range import OffsetRange
@@ -64,6 +67,7 @@ class CombineTask(Model):
         whole_ms: Every window that ended up to here fires now, or did before; None when none does.
         last_end_ms: No window that it shows ends later; None when it shows none.
         rows_inline_bytes: Frozen rows above this size travel by reference.
+        key_ranges: Into how many key ranges it is cut; one merge does all of it where it is 1.
     """
 
     name_seq: int
@@ -76,6 +80,7 @@ class CombineTask(Model):
     whole_ms: int | None = None
     last_end_ms: int | None = None
     rows_inline_bytes: int = INLINE_LIMIT_BYTES
+    key_ranges: int = 1
 
 
 class CombineResult(Model):
@@ -85,11 +90,15 @@ class CombineResult(Model):
         kept: Window state that stays; None when nothing does.
         emitted: Frozen rows; None when no window fired.
         emitted_sha256: Hash of the frozen rows.
+        pieces: What stays, where it was merged by key range; in place of `kept`.
+        parts: Where the frozen rows are, where they are in several objects; `emitted` counts them.
     """
 
     kept: Segment | None = None
     emitted: Blob | None = None
     emitted_sha256: str = ""
+    pieces: list[Segment] = []
+    parts: list[Blob] = []
 
 
 def merge_next(
@@ -129,12 +138,17 @@ def merge_next(
 
 
 def next_combine(
-    state: StreamState, spec: StreamSpec, windows: Windowing, *, draining: bool = False
+    state: StreamState,
+    spec: StreamSpec,
+    windows: Windowing,
+    *,
+    draining: bool = False,
+    may_cut: Callable[[], bool] = lambda: True,
 ) -> CombineTask | None:
     """Decide whether to merge segments now; depends on recorded numbers only.
 
     Windows fire as soon as the watermark passes their end, but while a backlog is read several
-    ranges are merged at a time.
+    ranges are merged at a time. `may_cut` is asked before the first cut into key ranges.
     """
     fire_ms = firing_watermark(state)
     fire_again(state, fire_ms)
@@ -143,17 +157,23 @@ def next_combine(
     due_ms = next_due_ms(state, windows)
     fires = fire_ms is not None and due_ms is not None and due_ms <= fire_ms
     inline_bytes = sum(s.blob.size_bytes for s in state.segments if s.blob.ref is None)
-    crowded = len(state.segments) >= MAX_SEGMENTS or inline_bytes > MAX_INLINE_BYTES
+    crowded = reference_count(state.segments) >= MAX_SEGMENTS or inline_bytes > MAX_INLINE_BYTES
     bulk = catching_up(state, spec.trigger.max_records) and not draining
-    due = fires and (not bulk or state.fresh_segments >= BULK_SEGMENTS)
+    enough = state.fresh_segments >= BULK_SEGMENTS and is_worth_merging(
+        state.segments, state.fresh_segments, state.key_ranges
+    )
+    due = fires and (not bulk or enough)
     if not (due or (crowded and state.fresh_segments)):
         return None
     state.combine_seq += 1
+    if spec.group_by:
+        state.key_ranges = key_range_count(state.segments, state.key_ranges, may_cut)
     if fire_ms is not None:
         fire_ms = step_ms(state, windows, fire_ms)
     size = sum(s.blob.size_bytes for s in state.segments) * copies(state, windows, fire_ms)
     inline = size <= INLINE_COMBINE_BYTES and all(s.blob.ref is None for s in state.segments)
     crammed = spec.limits != Bounds() and len(state.flushes) >= Bounds().max_pending_flushes
+    inline = inline and state.key_ranges == 1
     return CombineTask(
         name_seq=state.combine_seq,
         segments=list(state.segments),
@@ -165,6 +185,7 @@ def next_combine(
         floor_ms=state.floor_ms,
         last_end_ms=_last_end_ms(state, windows, fire_ms),
         rows_inline_bytes=CRAMMED_BYTES if crammed else INLINE_LIMIT_BYTES,
+        key_ranges=state.key_ranges,
     )
 
 
@@ -177,7 +198,7 @@ def _last_end_ms(state: StreamState, windows: Windowing, fire_ms: int | None) ->
 def take_combined(state: StreamState, task: CombineTask, result: CombineResult) -> None:
     """Replace the merged segments by what was kept; what was emitted is the next flush."""
     later = state.segments[len(task.segments) :]
-    state.segments = ([result.kept] if result.kept else []) + later
+    state.segments = result.pieces + ([result.kept] if result.kept else []) + later
     state.fresh_segments = len(later)
     if task.fire_ms is not None:
         state.fired_ms = task.fire_ms
@@ -199,6 +220,7 @@ def take_combined(state: StreamState, task: CombineTask, result: CombineResult) 
         complete_ms=complete_when_fired(
             state, task.fire_ms if task.whole_ms is None else task.whole_ms
         ),
+        parts=result.parts,
     )
     state.flushes.append(flush)
 

@@ -3,6 +3,7 @@
 import hashlib
 
 from common.payloads import Model, Ref
+from streaming.slice_index import slice_count
 
 
 class Blob(Model):
@@ -23,6 +24,24 @@ class Blob(Model):
         """Hash of the frozen bytes."""
         return self.ref.sha256 if self.ref else hashlib.sha256(self.inline or b"").hexdigest()
 
+    @property
+    def slices(self) -> int:
+        """Tables that the object holds one after the other; 0 where it is a single one."""
+        return slice_count(self.ref.codec) if self.ref else 0
+
+
+class KeySpan(Model):
+    """Key ranges `[first, stop)` of `count`, which cut the space of key hashes into equal parts.
+
+    Attributes:
+        count: A power of two; so each range of a coarser cut is made of whole ranges of a finer
+            one.
+    """
+
+    count: int
+    first: int
+    stop: int
+
 
 class Segment(Model):
     """Partial aggregates of some panes; the sum of a stream's segments is its window state.
@@ -37,6 +56,7 @@ class Segment(Model):
             elsewhere.
         unshown: How many of its windows no emission has shown in their present form, where
             `due_ms` is in use; None elsewhere.
+        keys: Key ranges that it holds, one slice of its object each; None holds all, in one table.
     """
 
     blob: Blob
@@ -45,3 +65,4 @@ class Segment(Model):
     first_fresh_ms: int | None = None
     due_ms: int | None = None
     unshown: int | None = None
+    keys: KeySpan | None = None

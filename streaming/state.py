@@ -75,6 +75,7 @@ class RangeTask(_Mutable):
         now_ms: Workflow time when it was planned; the clock for "too far in the future".
         floor_ms: Windows that begin before it are not computed again; None computes all.
         flush_seq: Flush that its rows go to, of a raw stream; None where windows are flushed.
+        key_ranges: Into how many key ranges the state was cut then, and a big partial with it.
     """
 
     span: OffsetRange
@@ -83,6 +84,7 @@ class RangeTask(_Mutable):
     now_ms: int
     floor_ms: int | None = None
     flush_seq: int | None = None
+    key_ranges: int = 1
 
 
 class Retirement(_Mutable):
@@ -105,6 +107,8 @@ class Flush(_Mutable):
 
     Attributes:
         flush_seq: Number of the flush, monotone per stream; it grows on through a rewind.
+        rows: All of it, unless there are parts; then only its counts.
+        parts: Objects that hold the rows, one after the other.
         chunk_rows: Rows of a chunk; bounds follow from it and the row count.
         sha256: Hash of the frozen bytes, or of what is to be retired.
         epoch: Epoch that it was frozen in; 0 is the stream's, of a flush from before there were
@@ -123,11 +127,12 @@ class Flush(_Mutable):
     retire: Retirement | None = None
     more: list[Blob] = []
     complete_ms: int | None = None
+    parts: list[Blob] = []
 
     @property
     def tables(self) -> list[Blob]:
         """All tables of its rows, in order."""
-        return [self.rows, *self.more]
+        return self.parts or [self.rows, *self.more]
 
 
 class Retiring(_Mutable):
@@ -172,6 +177,7 @@ class StreamState(_Mutable):
         planned: Ranges planned and not merged.
         segments: Window state.
         fresh_segments: Segments added since the last combine.
+        key_ranges: Into how many ranges of keys big partials and combines are cut; 1 is not cut.
         fired_ms: Up to where windows have fired; None when none has.
         emitted_ms: Latest end of a window emitted since the last fresh start; None when none was.
         floor_ms: Windows that begin before it are those of an older epoch; None in one that was
@@ -203,6 +209,7 @@ class StreamState(_Mutable):
     planned: list[RangeTask] = []
     segments: list[Segment] = []
     fresh_segments: int = 0
+    key_ranges: int = 1
     fired_ms: int | None = None
     emitted_ms: int | None = None
     floor_ms: int | None = None

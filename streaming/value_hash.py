@@ -41,11 +41,12 @@ def hash_values(values: pl.Series, kind: FieldType) -> Words:
         return _hash_texts(values)
     hashed = np.zeros(len(values), np.uint64)
     for words in _words(values, kind):
-        hashed = _mix(hashed, words)
+        hashed = mix(hashed, words)
     return hashed
 
 
-def _mix(hashed: Words, words: Words) -> Words:
+def mix(hashed: Words, words: Words) -> Words:
+    """Mix one more word into each hash."""
     mixed = (hashed ^ words) + _GOLDEN
     mixed = (mixed ^ (mixed >> np.uint64(30))) * _FIRST
     mixed = (mixed ^ (mixed >> np.uint64(27))) * _SECOND
@@ -72,13 +73,13 @@ def _hash_texts(values: pl.Series) -> Words:
     offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset :][: len(texts) + 1]
     content = array.buffers()[2] or pa.py_buffer(b"")
     size = np.diff(offsets)
-    hashed = _mix(np.zeros(len(texts), np.uint64), size.astype(np.uint64))
+    hashed = mix(np.zeros(len(texts), np.uint64), size.astype(np.uint64))
     padded = np.frombuffer(bytes(content) + bytes(_WORD_BYTES), np.uint8)
     left, place = np.where(size > MAX_DIRECT_BYTES, 0, size), offsets[:-1].copy()
     rows = np.flatnonzero(left > 0)
     while rows.size:
         words = _load(padded, place[rows], left[rows])
-        hashed[rows] = _mix(hashed[rows], words)
+        hashed[rows] = mix(hashed[rows], words)
         place[rows] += _WORD_BYTES
         left[rows] -= _WORD_BYTES
         rows = rows[left[rows] > 0]
@@ -87,7 +88,7 @@ def _hash_texts(values: pl.Series) -> Words:
             padded[offsets[row] : offsets[row + 1]].tobytes(), digest_size=_WORD_BYTES
         ).digest()
         word = np.frombuffer(digest, np.uint64)
-        hashed[row : row + 1] = _mix(hashed[row : row + 1], word)
+        hashed[row : row + 1] = mix(hashed[row : row + 1], word)
     return hashed
 
 

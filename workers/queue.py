@@ -11,6 +11,7 @@ from temporalio.worker import Worker
 from activities.stream import StreamActivities
 from activities.stream_book import StreamBookActivities
 from activities.stream_deliver import StreamDeliverActivities
+from activities.stream_keys import KeyRangeActivities
 from activities.stream_sink import StreamSinkActivities
 from common.errors import UnknownNameError
 from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE
@@ -47,7 +48,10 @@ def _stream(clients: Clients, _settings: WorkerSettings) -> Queue:
 def _stream_compute(clients: Clients, settings: WorkerSettings) -> Queue:
     heavy = StreamActivities(clients.log, clients.store)
     raw = StreamDeliverActivities(clients.log, clients.store)
-    work: list[Callable[..., Any]] = [heavy.aggregate_ranges, heavy.combine, raw.deliver_ranges]
+    keys = KeyRangeActivities(clients.store)
+    work: list[Callable[..., Any]] = [
+        heavy.aggregate_ranges, heavy.combine, keys.combine_keys, raw.deliver_ranges,
+    ]  # fmt: skip
     return Queue((), work, settings.range_slots)
 
 

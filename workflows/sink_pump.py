@@ -7,6 +7,7 @@ from temporalio import workflow
 from activities import stream_io
 from pipelines.stream import SinkSpec, StreamSpec
 from streaming import progress
+from streaming.chunk_span import chunk_spans
 from streaming.raw_flush import next_flush
 from streaming.state import SinkCursor, StreamState
 from workflows import policies
@@ -52,10 +53,13 @@ async def write_flushes(
             await _publish(sink, spec, state, cursor, insist)
             continue
         epoch = flush.epoch or state.epoch
-        work = stream_io.WriteFlushInput(spec=spec, epoch=epoch, sink=sink, flush=flush)
-        await insist.run(
-            sink.name, "sink.write_flush", work, stream_io.Done, policies.SINK_WRITE
-        )  # fmt: skip
+        for span in chunk_spans(flush):
+            work = stream_io.WriteFlushInput(
+                spec=spec, epoch=epoch, sink=sink, flush=flush, chunks=span
+            )
+            await insist.run(
+                sink.name, "sink.write_flush", work, stream_io.Done, policies.SINK_WRITE
+            )  # fmt: skip
         progress.take_flushed(state, sink.name, flush.flush_seq)
         on_written()
 

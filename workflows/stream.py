@@ -28,6 +28,7 @@ from workflows import policies
 from workflows.ending import end_stream
 from workflows.garbage import GarbageRelease
 from workflows.insistence import Insistence
+from workflows.key_combine import combine_outside, may_cut
 from workflows.opening import open_stream
 from workflows.reading import Reading
 from workflows.rewind import Rewinding
@@ -236,7 +237,9 @@ class StreamWorkflow:
         if not spec.raw:
             note_completeness(state, windows)
         draining = state.mode == "draining"
-        if combine := progress.next_combine(state, spec, windows, draining=draining):
+        if combine := progress.next_combine(
+            state, spec, windows, draining=draining, may_cut=may_cut
+        ):
             self._combining = True
             self._spawn(self._combine, combine)
         else:
@@ -308,11 +311,7 @@ class StreamWorkflow:
         if task.inline:
             result = await self._combine_inline(task)
         else:
-            work = stream_io.CombineInput(spec=self._task.spec, epoch=epoch, task=task)
-            result = await self._insist.run(
-                "combine", "stream.combine", work, progress.CombineResult,
-                policies.COMPUTE, queue=STREAM_COMPUTE_QUEUE,
-            )  # fmt: skip
+            result = await combine_outside(self._task.spec, epoch, task, self._insist)
         if state.epoch != epoch:
             return
         progress.take_combined(state, task, result)

@@ -31,6 +31,9 @@ from pipelines.transform import Step
 from streaming.status import RewindTo, Rewound
 from tests.stack_rig import StreamOnStack, fill, sales_spec
 
+CUSTOMERS = {"referenced": 10_000, "many_keys": 2_000_000}
+"""Scenarios that group by customer; others have a few."""
+
 HISTORIES = Path(__file__).parent / "histories"
 SCRUBBED = {"identity": "worker", "stackTrace": ""}
 PROCESS = re.compile(rf"^\d+@{re.escape(socket.gethostname())}.*$")
@@ -44,10 +47,15 @@ class Recorder:
     client: Client
 
     async def stream(
-        self, name: str, events: int, max_records: int, group_by: str = "category"
+        self,
+        name: str,
+        events: int,
+        max_records: int,
+        group_by: str = "category",
+        rate: float = 20,
     ) -> StreamOnStack:
         """Fill a topic and make a stream over it, into ClickHouse and TimescaleDB."""
-        await self.fill(name, events)
+        await self.fill(name, events, rate=rate)
         spec = sales_spec(self.settings, name, f"{name}-events", max_records)
         table = name.replace("-", "_")
         sinks = [
@@ -70,7 +78,7 @@ class Recorder:
             topic=f"{name}-events",
             partitions=3,
             start_ms=start_ms + after_s * 1_000,
-            customers=10_000 if name == "referenced" else 5,
+            customers=CUSTOMERS.get(name, 5),
             products=3,
         )
         await fill(self.settings, shape)
@@ -256,6 +264,14 @@ async def sessions(recorder: Recorder) -> None:
     await recorder.save(stream.spec, "sessions", stream.run_id)
 
 
+async def many_keys(recorder: Recorder) -> None:
+    """So many customers that the state is cut into key ranges."""
+    stream = await recorder.stream("many_keys", 480_000, 25_000, group_by="customer_id", rate=4_000)
+    await stream.start()
+    await stream.handle.result()
+    await recorder.save(stream.spec, "many-keys", stream.run_id)
+
+
 async def alter(settings: Settings, statement: str) -> None:
     """Change a table behind the sink's back."""
     dsn = settings.timescaledb.dsn
@@ -280,6 +296,7 @@ SCENARIOS: dict[str, Callable[[Recorder], Awaitable[None]]] = {
         days,
         sessions,
         rewound,
+        many_keys,
     )
 }
 

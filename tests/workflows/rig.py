@@ -14,6 +14,7 @@ from temporalio.worker import Worker
 from activities.stream import StreamActivities
 from activities.stream_book import StreamBookActivities
 from activities.stream_deliver import StreamDeliverActivities
+from activities.stream_keys import KeyRangeActivities
 from activities.stream_sink import StreamSinkActivities
 from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE, stream_workflow_id
 from pipelines.stream import SinkSpec, StreamSpec
@@ -72,6 +73,7 @@ class StreamRig:
     async def workers(self) -> AsyncIterator[None]:
         """Poll both queues."""
         stream = StreamActivities(self.log, self.store)
+        keys = KeyRangeActivities(self.store)
         book = StreamBookActivities(self.log, self.store, self.sinks.__getitem__)
         sink = StreamSinkActivities(self.store, self.sinks.__getitem__, self.dead)
         light: list[Callable[..., Any]] = [
@@ -88,7 +90,9 @@ class StreamRig:
             ),
             Worker(
                 client, task_queue=STREAM_COMPUTE_QUEUE,
-                activities=[stream.aggregate_ranges, stream.combine, raw.deliver_ranges],
+                activities=[
+                    stream.aggregate_ranges, stream.combine, keys.combine_keys, raw.deliver_ranges,
+                ],
             ),
         ):  # fmt: skip
             yield

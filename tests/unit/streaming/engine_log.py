@@ -9,12 +9,11 @@ from fractions import Fraction
 import polars as pl
 
 from pipelines.stream import EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
-from streaming.combine import DELETED, KEY, WINDOW_START, count_unshown, earliest_due, pane_span
+from streaming.combine import DELETED, KEY, WINDOW_START
 from streaming.decode import OFFSET, Decoded
 from streaming.frame import from_bytes, to_bytes
 from streaming.late_event import late_event_frame
 from streaming.ledger import Ledger
-from streaming.merge_step import combine_inline
 from streaming.partial import aggregate_events
 from streaming.plan import StreamPlan, compile_stream
 from streaming.planner import limits_of, plan_ranges
@@ -29,7 +28,7 @@ from streaming.progress import (
 )
 from streaming.retirement import retire
 from streaming.rewind import Rewind, apply_rewind, forget_results, plan_rewind
-from streaming.segment import Blob, Segment
+from streaming.segment import Blob
 from streaming.side_record import pieces
 from streaming.state import (
     Flush,
@@ -42,8 +41,10 @@ from streaming.state import (
 from streaming.status import RewindTo
 from streaming.tuning import tuned
 from streaming.watermark import advance, observe_ends
+from tests.unit.streaming.key_engine import combine_with, freeze_range, rows_of
 from tests.unit.streaming.record_maker import block_of
 from tests.unit.streaming.window_oracle import last_end_of, mean_of, starts_of
+from tests.workflows.memory import MemoryStore
 
 SIZE_MS = 1_000
 SINKS = ("fast", "slow")
@@ -169,6 +170,7 @@ class Engine:
         judged: How late each late event is by its (partition, offset), from the watermark pinned
             in its range.
         topic: Late events as delivered, by sequence.
+        store: Objects of states that are cut by key.
     """
 
     spec: StreamSpec
@@ -182,6 +184,7 @@ class Engine:
     shown: dict[int, int] = field(default_factory=dict)
     judged: dict[tuple[int, int], int] = field(default_factory=dict)
     topic: dict[int, list[dict[str, object]]] = field(default_factory=dict)
+    store: MemoryStore = field(default_factory=MemoryStore)
 
     @classmethod
     def start(cls, spec: StreamSpec, log: Log, *, hidden: bool = False) -> "Engine":
@@ -233,19 +236,7 @@ class Engine:
         )  # fmt: skip
         segment = None
         if not partial.frame.is_empty():
-            content = to_bytes(partial.frame)
-            blob = Blob(row_count=partial.frame.height, size_bytes=len(content), inline=content)
-            first, last, fresh = pane_span(partial.frame)
-            assert first is not None
-            assert last is not None
-            segment = Segment(
-                blob=blob,
-                first_pane_ms=first,
-                last_pane_ms=last,
-                first_fresh_ms=fresh,
-                due_ms=earliest_due(self.plan_of_stream, partial.frame),
-                unshown=count_unshown(self.plan_of_stream, partial.frame),
-            )
+            segment = freeze_range(self.store, self.plan_of_stream, partial.frame, task.key_ranges)
         self._judge(task, events)
         self.results[span.partition, span.start] = RangeResult(
             span=span,
@@ -312,7 +303,7 @@ class Engine:
         """Take the result of a combine; its rows are frozen and not yet written."""
         if self.combining is None:
             return
-        result = combine_inline(self.plan_of_stream, self.combining)
+        result = combine_with(self.store, self.spec, self.combining)
         take_combined(self.state, self.combining, result)
         self.combining = None
 
@@ -327,13 +318,13 @@ class Engine:
             self._retire(self.views[sink], flush)
         else:
             version = flush.epoch << 40 | flush.flush_seq
-            self._write(self.views[sink], version, flush.rows)
+            self._write(self.views[sink], version, rows_of(self.store, flush))
         if not lost:
             take_flushed(self.state, sink, flush.flush_seq)
 
-    def _write(self, view: View, version: int, rows: Blob) -> None:
+    def _write(self, view: View, version: int, rows: pl.DataFrame) -> None:
         seen = set()
-        for row in from_bytes(rows.inline or b"").iter_rows(named=True):
+        for row in rows.iter_rows(named=True):
             start_ms = round(row[WINDOW_START].timestamp() * 1000)
             name = (start_ms, row[KEY])
             assert name not in seen, "a flush holds each identity once"
