@@ -16,6 +16,7 @@ from benchmarks.line import say
 from benchmarks.machine import describe, pin
 from benchmarks.options import Options, parse
 from benchmarks.sales import Run, measure_stages, sales
+from benchmarks.windows import windows
 from common.settings import WorkerSettings
 
 
@@ -32,6 +33,8 @@ async def measure(options: Options) -> None:
                 runs = await sales(stack, options)
             elif scenario == "stages":
                 await measure_stages(stack, options, runs)
+            elif scenario == "windows":
+                await windows(stack, options)
             elif scenario == "latency":
                 await latency(stack, options)
             elif scenario == "keys":
