@@ -126,8 +126,9 @@ class StreamActivities:
         frames = [await thaw(self._store, segment.blob) for segment in task.task.segments]
         what = task.task
         combined = await asyncio.to_thread(
-            combine, plan, frames, what.fire_ms, what.keep_ms, what.fired_ms, what.floor_ms
-        )
+            combine, plan, frames, what.fire_ms, what.keep_ms, what.fired_ms, what.floor_ms,
+            what.early,
+        )  # fmt: skip
         prefix = f"{work_prefix(task.spec.name, task.epoch)}/combine-{task.task.name_seq}"
         kept = await freeze(self._store, f"{prefix}-kept", combined.kept, INLINE_LIMIT_BYTES)
         emitted = await freeze(

@@ -26,6 +26,7 @@ from streaming.plan import compile_stream
 from streaming.rewind import apply_rewind, plan_rewind
 from streaming.state import PartitionState, SinkCursor, StreamState, decode_state
 from streaming.status import StreamFrom, StreamUntil
+from streaming.watermark import forget_observations
 
 
 class StreamBookActivities:
@@ -188,6 +189,7 @@ def _resumed(saved: SavedState, task: OpenInput, topic: TopicState) -> StreamSta
         accept_loss(state, spec, {}, _survey(topic), task.now_ms)
     _require_topic(spec.topic, state.topic_id, topic)
     state.mode, state.reason = "running", ""
+    forget_observations(state)
     for number in topic.end.keys() - state.partitions.keys():
         start = topic.start[number]
         state.partitions[number] = PartitionState(cursor=start, planned=start, end=start)

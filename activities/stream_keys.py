@@ -56,7 +56,14 @@ async def merge_keys(
             kept.append((0, b""))
             continue
         combined = await asyncio.to_thread(
-            combine, plan, frames, task.fire_ms, task.keep_ms, task.fired_ms, task.floor_ms
+            combine,
+            plan,
+            frames,
+            task.fire_ms,
+            task.keep_ms,
+            task.fired_ms,
+            task.floor_ms,
+            task.early,
         )
         del frames
         kept.append(await asyncio.to_thread(encode, combined.kept))

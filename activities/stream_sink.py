@@ -21,7 +21,8 @@ from activities.ports import (
 from activities.stream_io import Done, PublishInput, SideOutputInput, WriteFlushInput
 from common.names import dead_letter_topic, dead_letter_writer, late_event_writer
 from common.payloads import ObjectStore
-from pipelines.stream import EPOCH_BITS, SinkSpec, StreamSpec
+from contracts.field_type import FieldType
+from pipelines.stream import BY_CLOCK, EPOCH_BITS, SinkSpec, StreamSpec
 from streaming.chunk_span import chunk_count
 from streaming.combine import TIMESTAMP, WINDOW_END, WINDOW_START
 from streaming.plan import StreamPlan, compile_stream
@@ -115,6 +116,8 @@ def sink_table(spec: StreamSpec, sink: SinkSpec) -> SinkTable:
     columns = [SinkColumn(WINDOW_START, TIMESTAMP), SinkColumn(WINDOW_END, TIMESTAMP)]
     columns += [SinkColumn(name, kind) for name, kind in plan.keys]
     columns += [SinkColumn(aggregate.column, aggregate.type) for aggregate in plan.aggregates]
+    if spec.event_time.close_after_ms is not None:
+        columns.append(SinkColumn(BY_CLOCK, FieldType("bool")))
     return SinkTable(
         stream=spec.name,
         name=sink.table,

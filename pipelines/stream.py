@@ -8,6 +8,9 @@ from pipelines.transform import PythonCall, Step
 
 EPOCH_BITS = 40
 
+BY_CLOCK = "closed_by_clock"
+"""Column of streams with `close_after`: whether the clock closed the row's window."""
+
 _LATER = frozenset({"identity", "late_table", "transform"})
 """Options of a stream that came after states had been saved."""
 

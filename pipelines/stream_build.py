@@ -100,10 +100,6 @@ def unsupported(spec: StreamSpec) -> list[tuple[Path, str]]:
     if window is not None and window.timezone is not None and window.kind != "tumbling":
         what = f"{window.kind} windows that follow a time zone; take `tumbling`"
         found.append((("window", "timezone"), what))
-    if spec.event_time.close_after_ms is not None:
-        found.append((("event_time", "close_after"), "windows closed by the clock"))
-    if spec.emit_updates_ms is not None:
-        found.append((("emit",), "early emissions"))
     if spec.raw:
         found += [
             (("transform", place, "expand"), "`expand` in a stream without a window")

@@ -16,7 +16,7 @@ from pipelines.late_check import check_late
 from pipelines.raw_check import check_raw
 from pipelines.row_check import RESERVED, Columns, check_expression, check_rows
 from pipelines.sink_check import check_sinks
-from pipelines.stream import UNGROUPABLE
+from pipelines.stream import BY_CLOCK, UNGROUPABLE
 
 MAX_PANES = 10_000
 DAY_MS = 86_400_000
@@ -34,8 +34,20 @@ def check_stream(document: Document, values: Values) -> None:
     _aggregates(document, values, columns, keys)
     _window(document, values)
     check_raw(document, values, columns.known, columns.broken)
+    _close_after(document, values, keys)
     check_late(document, values)
     check_sinks(document, values)
+
+
+def _close_after(document: Document, values: Values, keys: list[str]) -> None:
+    """Check that the column that marks what the clock closed is free."""
+    if _part(values, "event_time", "close_after") is None:
+        return
+    taken = f"expected another name, `{BY_CLOCK}` is a column of streams with `close_after`"
+    if BY_CLOCK in keys:
+        document.report(("group_by", keys.index(BY_CLOCK)), taken)
+    if BY_CLOCK in (_part(values, "aggregate") or {}):
+        document.report(("aggregate", BY_CLOCK), taken)
 
 
 def _part(values: Values, *path: str) -> Plain:

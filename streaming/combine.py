@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import polars as pl
 
 from contracts.field_type import FieldType
+from pipelines.stream import BY_CLOCK
+from streaming.early import Early, tracks_windows
 from streaming.group_key import canonical_key
-from streaming.partial import FRESH, SINCE, merge_partials
+from streaming.partial import FRESH, SINCE, closes_by_clock, merge_partials
 from streaming.plan import StreamPlan
 from streaming.session import absorbed, shown_as
+from streaming.shown import ended, panes_after, shown_now, state_after
 from streaming.sliding import show_windows
 from streaming.window import PANE, SessionWindowing
 
@@ -25,8 +28,8 @@ class Combined:
     """What a merge came to.
 
     Attributes:
-        emitted: Rows to flush, ordered by window and key: window bounds, keys, aggregates, `_key`,
-            `_deleted`.
+        emitted: Rows to flush, ordered by window and key: window bounds, keys, aggregates,
+            `closed_by_clock` of streams with `close_after`, `_key`, `_deleted`.
         kept: Partials that stay in the state.
         first_pane_ms: Earliest pane kept; None when nothing is.
         last_pane_ms: Latest pane kept.
@@ -52,6 +55,7 @@ def combine(
     keep_ms: int | None,
     fired_ms: int | None = None,
     floor_ms: int | None = None,
+    early: Early | None = None,
 ) -> Combined:
     """Merge frames, emit the windows that ended and keep the rest.
 
@@ -68,18 +72,22 @@ def combine(
         fired_ms: `fire_ms` of the merge before this one; sliding windows that ended in between fire
             for the first time. None when none has fired.
         floor_ms: Sliding windows that begin before it are not shown; None shows all.
+        early: What is shown beside the windows that have ended.
     """
     merged = merge_partials(plan, frames)
     if plan.windowing.slides:
+        if tracks_windows(plan.spec):
+            return _combine_tracked(plan, merged, fire_ms, keep_ms, floor_ms, early)
         return _combine_sliding(plan, merged, fire_ms, keep_ms, fired_ms, floor_ms)
     windows = plan.windowing
-    past = windows.due <= fire_ms if fire_ms is not None else pl.lit(value=False)
-    fires = pl.col(FRESH) & past
+    past = ended(windows.due, fire_ms)
+    fires = shown_now(plan, past, early)
     emitted = finish(plan, merged.filter(fires))
-    kept = merged.with_columns((pl.col(FRESH) & ~fires).alias(FRESH))
+    kept = merged.with_columns(state_after(plan, past, early))
     if isinstance(windows, SessionWindowing):
         emitted = _with_tombstones(plan, emitted, merged.filter(fires))
         kept = kept.with_columns(shown_as(merged.select(fires)))
+    emitted = _mark(plan, emitted, fire_ms, early)
     if keep_ms is not None:
         closed = windows.settled + plan.spec.late.allowed_ms <= keep_ms
         kept = kept.filter(pl.col(FRESH) | ~closed)
@@ -122,6 +130,36 @@ def _combine_sliding(
     first_ms, last_ms, _ = pane_span(kept)
     waiting_ms = kept.select(pl.col(PANE).filter(end_ms > fire_ms).min()).item()
     return Combined(emitted, kept, first_ms, last_ms, waiting_ms)
+
+
+def _combine_tracked(
+    plan: StreamPlan,
+    panes: pl.DataFrame,
+    fire_ms: int | None,
+    keep_ms: int | None,
+    floor_ms: int | None,
+    early: Early | None,
+) -> Combined:
+    """Emit sliding windows where each pane says in which of its windows it was shown."""
+    shown = show_windows(plan, panes, None, fire_ms, floor_ms, early)
+    emitted = finish(plan, shown.frame, shown.counts)
+    kept = panes.with_columns(panes_after(plan, fire_ms, early))
+    if fire_ms is not None and keep_ms is not None:
+        end_ms = plan.windowing.end
+        kept = kept.filter((end_ms > fire_ms) | (end_ms + plan.spec.late.allowed_ms > keep_ms))
+    return Combined(_mark(plan, emitted, fire_ms, early), kept, *pane_span(kept))
+
+
+def _mark(
+    plan: StreamPlan, rows: pl.DataFrame, fire_ms: int | None, early: Early | None
+) -> pl.DataFrame:
+    """Say of each row whether the clock closed its window; only streams with `close_after` do."""
+    if not closes_by_clock(plan):
+        return rows
+    due_ms = pl.col(WINDOW_END).dt.epoch("ms") + isinstance(plan.windowing, SessionWindowing)
+    open_still = ~ended(due_ms, fire_ms)
+    by_clock = early is not None and early.by_clock
+    return rows.with_columns((open_still & by_clock).alias(BY_CLOCK))
 
 
 def pane_span(frame: pl.DataFrame) -> tuple[int | None, int | None, int | None]:

@@ -15,7 +15,9 @@ def combine_inline(plan: StreamPlan, task: CombineTask) -> CombineResult:
     The workflow itself does it, where every millisecond of latency counts.
     """
     frames = [from_bytes(s.blob.inline or b"") for s in task.segments]
-    combined = combine(plan, frames, task.fire_ms, task.keep_ms, task.fired_ms, task.floor_ms)
+    combined = combine(
+        plan, frames, task.fire_ms, task.keep_ms, task.fired_ms, task.floor_ms, task.early
+    )
     size_bytes = sum(s.blob.size_bytes for s in task.segments)
     rows = sum(s.blob.row_count for s in task.segments)
 

@@ -19,6 +19,10 @@ from streaming.window import PANE, SessionWindowing
 FRESH = "_fresh"
 """Column that says whether a partial holds data that no emission has shown yet."""
 
+CLOSED = "_closed"
+"""Column of streams with `close_after`: whether the clock has closed the windows of a partial that
+have not ended, in their present form."""
+
 ROW = "row"
 EVENT_MS = "event_ms"
 LATE_BY_MS = "late_by_ms"
@@ -229,9 +233,10 @@ def start_partials(plan: StreamPlan, rows: pl.DataFrame) -> pl.DataFrame:
         groups = group_stretches(plan, windows, rows, starts)
     else:
         groups = rows.group_by(PANE, *plan.key_names).agg(*_carried(plan), *starts)
-    fresh = _settle(plan, groups).with_columns(pl.lit(value=True).alias(FRESH))
+    told = [pl.lit(value=True).alias(FRESH), *_opened(plan)]
+    fresh = _settle(plan, groups).with_columns(told)
     if isinstance(windows, SessionWindowing):
-        fresh = merge_sessions(plan, windows, fresh, [pl.col(FRESH).any()])
+        fresh = merge_sessions(plan, windows, fresh, _news(plan))
     return fresh.sort(PANE, *plan.key_names)
 
 
@@ -240,7 +245,7 @@ def merge_partials(plan: StreamPlan, frames: list[pl.DataFrame]) -> pl.DataFrame
     if len(frames) == 1:
         return frames[0]
     merges = [expression for aggregate in plan.aggregates for expression in aggregate.merge()]
-    news = [pl.col(FRESH).any()]
+    news = _news(plan)
     if plan.windowing.slides:
         news.append(pl.col(SINCE).min())
     if isinstance(plan.windowing, SessionWindowing):
@@ -252,6 +257,21 @@ def merge_partials(plan: StreamPlan, frames: list[pl.DataFrame]) -> pl.DataFrame
 
 def _carried(plan: StreamPlan) -> list[pl.Expr]:
     return [pl.col(name).max() for name in plan.windowing.carried]
+
+
+def closes_by_clock(plan: StreamPlan) -> bool:
+    """Tell whether partials say that the clock has closed them."""
+    return plan.spec.event_time.close_after_ms is not None
+
+
+def _news(plan: StreamPlan) -> list[pl.Expr]:
+    """Merge what partials say of what was shown."""
+    closed = [pl.col(CLOSED).all()] if closes_by_clock(plan) else []
+    return [pl.col(FRESH).any(), *closed]
+
+
+def _opened(plan: StreamPlan) -> list[pl.Expr]:
+    return [pl.lit(value=False).alias(CLOSED)] if closes_by_clock(plan) else []
 
 
 def _settle(plan: StreamPlan, groups: pl.DataFrame) -> pl.DataFrame:

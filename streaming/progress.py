@@ -5,6 +5,14 @@ from collections.abc import Callable
 from common.payloads import INLINE_LIMIT_BYTES, Model, Ref
 from pipelines.stream import Bounds, StreamSpec
 from streaming.completeness import complete_when_fired, take_completeness
+from streaming.early import (
+    Early,
+    bounded_step,
+    note_combined,
+    note_merge,
+    tracks_windows,
+    unended_windows,
+)
 from streaming.firing import copies, fire_again, next_due_ms, step_ms
 from streaming.key_range import is_worth_merging, key_range_count, reference_count
 from streaming.ledger import Ledger
@@ -68,6 +76,7 @@ class CombineTask(Model):
         last_end_ms: No window that it shows ends later; None when it shows none.
         rows_inline_bytes: Frozen rows above this size travel by reference.
         key_ranges: Into how many key ranges it is cut; one merge does all of it where it is 1.
+        early: What it shows beside the windows that have ended.
     """
 
     name_seq: int
@@ -81,6 +90,7 @@ class CombineTask(Model):
     last_end_ms: int | None = None
     rows_inline_bytes: int = INLINE_LIMIT_BYTES
     key_ranges: int = 1
+    early: Early | None = None
 
 
 class CombineResult(Model):
@@ -125,6 +135,7 @@ def merge_next(
             state.ledger = state.ledger.plus(result.ledger)
             consumed += result.ledger.consumed
             merge_maximum(partition, result.max_event_ms, now_ms)
+            note_merge(state, spec, result.max_event_ms, now_ms)
             if result.segment is not None:
                 state.segments.append(result.segment)
                 state.fresh_segments += 1
@@ -144,11 +155,13 @@ def next_combine(
     *,
     draining: bool = False,
     may_cut: Callable[[], bool] = lambda: True,
+    early: Early | None = None,
 ) -> CombineTask | None:
     """Decide whether to merge segments now; depends on recorded numbers only.
 
     Windows fire as soon as the watermark passes their end, but while a backlog is read several
-    ranges are merged at a time. `may_cut` is asked before the first cut into key ranges.
+    ranges are merged at a time. What is to be shown early or closed by the clock is shown at once.
+    `may_cut` is asked before the first cut into key ranges.
     """
     fire_ms = firing_watermark(state)
     fire_again(state, fire_ms)
@@ -163,14 +176,18 @@ def next_combine(
         state.segments, state.fresh_segments, state.key_ranges
     )
     due = fires and (not bulk or enough)
-    if not (due or (crowded and state.fresh_segments)):
+    if not (due or early or (crowded and state.fresh_segments)):
         return None
     state.combine_seq += 1
     if spec.group_by:
         state.key_ranges = key_range_count(state.segments, state.key_ranges, may_cut)
     if fire_ms is not None:
-        fire_ms = step_ms(state, windows, fire_ms)
-    size = sum(s.blob.size_bytes for s in state.segments) * copies(state, windows, fire_ms)
+        whole_ms, fire_ms = fire_ms, step_ms(state, windows, fire_ms)
+        early = early if fire_ms == whole_ms else None
+    most = copies(state, windows, fire_ms)
+    if early is not None:
+        early, most = bounded_step(early, state, windows, fire_ms), windows.most_windows
+    size = sum(s.blob.size_bytes for s in state.segments) * most
     inline = size <= INLINE_COMBINE_BYTES and all(s.blob.ref is None for s in state.segments)
     crammed = spec.limits != Bounds() and len(state.flushes) >= Bounds().max_pending_flushes
     inline = inline and state.key_ranges == 1
@@ -183,9 +200,10 @@ def next_combine(
         fired_ms=state.fired_ms,
         whole_ms=None if fire_ms is None else windows.whole_ms(fire_ms),
         floor_ms=state.floor_ms,
-        last_end_ms=_last_end_ms(state, windows, fire_ms),
+        last_end_ms=_last_end_ms(state, windows, fire_ms if early is None else early.upto_ms),
         rows_inline_bytes=CRAMMED_BYTES if crammed else INLINE_LIMIT_BYTES,
         key_ranges=state.key_ranges,
+        early=early,
     )
 
 
@@ -203,6 +221,7 @@ def take_combined(state: StreamState, task: CombineTask, result: CombineResult) 
     if task.fire_ms is not None:
         state.fired_ms = task.fire_ms
     state.garbage += [s.blob.ref for s in task.segments if s.blob.ref is not None]
+    note_combined(state, task.early)
     if result.emitted is None:
         return
     if task.last_end_ms is not None:
@@ -262,14 +281,17 @@ def forget_planned(state: StreamState) -> list[RangeTask]:
     return taken
 
 
-def open_windows(state: StreamState, windows: Windowing) -> int:
+def open_windows(state: StreamState, windows: Windowing, spec: StreamSpec | None = None) -> int:
     """Count windows with data that no emission has shown, as far as recorded numbers tell.
 
     An upper bound: from the earliest to the latest such window; of sessions those of all segments,
-    of which some may be one.
+    of which some may be one. Of a stream that shows windows before they end, those that have not
+    ended.
     """
     if any(s.unshown is not None for s in state.segments):
         return sum(s.unshown or 0 for s in state.segments)
+    if spec is not None and tracks_windows(spec):
+        return unended_windows(state, windows)
     due_ms = next_due_ms(state, windows)
     if due_ms is None:
         return 0

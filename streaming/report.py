@@ -50,7 +50,7 @@ def stream_status(
         watermark_ms=state.watermark_ms,
         partitions=_partitions(spec, state),
         target_lag=sum(max(0, p.target - p.cursor) for p in state.partitions.values()),
-        open_windows=open_windows(state, windows),
+        open_windows=open_windows(state, windows, spec),
         pending_flushes=len(state.flushes),
         flush_seq=state.flush_seq,
         flushed_rows=state.flushed_rows,

@@ -10,6 +10,7 @@ from common.errors import OffsetLostError, UsageError
 from pipelines.duration import format_time
 from pipelines.stream import StreamSpec
 from streaming.completeness import restart_completeness
+from streaming.early import forget_early
 from streaming.floor import EARLIEST_MS, floor_above, floor_at, highest_floor
 from streaming.ledger import Ledger
 from streaming.offset_index import Entry, last_at, last_before
@@ -96,6 +97,7 @@ def apply_rewind(
     state.garbage += [s.blob.ref for s in state.segments if s.blob.ref is not None]
     state.segments, state.fresh_segments, state.planned = [], 0, []
     state.watermark_ms = state.fired_ms = None
+    forget_early(state)
     state.flushed_rows = 0
     state.ledger, state.started_consumed, state.started_ms = Ledger(), 0, now_ms
     for number, partition in state.partitions.items():

@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from streaming.early import Early, tracks_windows
 from streaming.field_dtype import polars_type
-from streaming.partial import FRESH, SINCE
+from streaming.partial import CLOSED, FRESH, SINCE
 from streaming.plan import StreamPlan
 from streaming.run_merge import merge_runs
+from streaming.shown import NEVER_MS, is_closed
 from streaming.window import PANE
 
 _ROW, _GROUP, _WINDOW, _PLACE = "_row", "_group", "_window", "_place"
@@ -41,33 +43,40 @@ def show_windows(
     plan: StreamPlan,
     panes: pl.DataFrame,
     fired_ms: int | None,
-    fire_ms: int,
+    fire_ms: int | None,
     floor_ms: int | None = None,
+    early: Early | None = None,
 ) -> Shown:
     """Merge panes into the windows that are due.
 
     These are, by key, the windows with any data that ended after `fired_ms` and up to `fire_ms`,
-    and those that ended before with a fresh pane whose events were in time for them.
+    and those that ended before with a fresh pane whose events were in time for them. Where panes
+    say in which windows they were shown, that counts instead of `fired_ms`.
 
     Args:
         plan: A stream of sliding windows.
         panes: Merged partials, one row per (pane, key), ordered by pane.
         fired_ms: Up to where windows have fired; None when none has.
-        fire_ms: Up to where windows fire now.
+        fire_ms: Up to where windows fire now; None, for none, only where panes say what was shown.
         floor_ms: Windows that begin before it are left out; None shows all.
+        early: What is shown beside those that have ended.
     """
     keys = panes.select(plan.key_names).unique(maintain_order=True)
     places = _place(plan, panes, keys)
     if floor_ms is not None:
         floor = (floor_ms - plan.windowing.offset_ms) // plan.windowing.slide_ms
         places = places.with_columns(pl.max_horizontal(_FIRST, pl.lit(floor, dtype=pl.Int64)))
-    due = _due(plan, places, fired_ms, fire_ms)
+    if tracks_windows(plan.spec) or fire_ms is None:
+        due = _unshown(plan, places, fire_ms, early)
+    else:
+        due = _due(plan, places, fired_ms, fire_ms)
     lows, highs = _spans(due, places)
     counted = [a for a in plan.aggregates if a.call.function == "count_distinct"]
     merged = [a for a in plan.aggregates if a.call.function != "count_distinct"]
     frame = due.with_row_index(_PLACE).with_columns(pl.col(_PLACE).cast(pl.Int64))
     if merged:
-        slots = panes.drop(PANE, *plan.key_names, FRESH, SINCE, *(a.slot for a in counted))
+        told = [name for name in (FRESH, SINCE, CLOSED) if name in panes.columns]
+        slots = panes.drop(PANE, *plan.key_names, *told, *(a.slot for a in counted))
         values = merge_runs(merged, slots, *_runs(plan, panes, places, due))
         frame = frame.with_columns(values.get_columns())
     windows = plan.windowing
@@ -94,6 +103,7 @@ def _place(plan: StreamPlan, panes: pl.DataFrame, keys: pl.DataFrame) -> pl.Data
         *names,
         FRESH,
         SINCE,
+        is_closed(plan).alias(CLOSED),
         ((first - windows.offset_ms) // windows.slide_ms).alias(_FIRST),
         ((last - windows.offset_ms) // windows.slide_ms).alias(_LAST),
     )
@@ -107,19 +117,40 @@ def _due(
     plan: StreamPlan, places: pl.DataFrame, fired_ms: int | None, fire_ms: int
 ) -> pl.DataFrame:
     """List the (key, window) pairs to show, ordered."""
-    windows = plan.windowing
-
-    def ended(at_ms: pl.Expr) -> pl.Expr:
-        return (at_ms - windows.offset_ms - windows.size_ms) // windows.slide_ms
-
-    newest = pl.min_horizontal(_LAST, ended(pl.lit(fire_ms, dtype=pl.Int64)))
+    newest = pl.min_horizontal(_LAST, _ended(plan, fire_ms))
     if fired_ms is None:
         return _pairs(places, pl.col(_FIRST), newest).sort(_GROUP, _WINDOW)
-    fired = ended(pl.lit(fired_ms, dtype=pl.Int64))
+    fired = _ended(plan, fired_ms)
     first_time = _pairs(places, pl.max_horizontal(_FIRST, fired + 1), newest)
-    in_time = pl.max_horizontal(_FIRST, ended(pl.col(SINCE)) + 1)
+    in_time = pl.max_horizontal(_FIRST, _ended(plan, pl.col(SINCE)) + 1)
     again = _pairs(places.filter(FRESH), in_time, pl.min_horizontal(newest, fired))
     return pl.concat([first_time, again]).sort(_GROUP, _WINDOW)
+
+
+def _ended(plan: StreamPlan, at_ms: int | pl.Expr) -> pl.Expr:
+    """Give the number of the last window that ended at or before a time."""
+    windows = plan.windowing
+    at = pl.lit(at_ms, dtype=pl.Int64) if isinstance(at_ms, int) else at_ms
+    return (at - windows.offset_ms - windows.size_ms) // windows.slide_ms
+
+
+def _unshown(
+    plan: StreamPlan, places: pl.DataFrame, fire_ms: int | None, early: Early | None
+) -> pl.DataFrame:
+    """List the (key, window) pairs to show, ordered, where panes say what of them was shown."""
+    fired = _ended(plan, NEVER_MS if fire_ms is None else fire_ms)
+    in_time = pl.max_horizontal(_FIRST, _ended(plan, pl.col(SINCE)) + 1)
+    pairs = [_pairs(places.filter(FRESH), in_time, pl.min_horizontal(_LAST, fired))]
+    if early is not None:
+        upto = pl.min_horizontal(_LAST, _ended(plan, early.upto_ms))
+        if early.by_clock:
+            after = fired if early.after_ms is None else _ended(plan, early.after_ms)
+            first = pl.max_horizontal(_FIRST, fired + 1, after + 1)
+            pairs.append(_pairs(places.filter(~pl.col(CLOSED)), first, upto))
+        else:
+            unshown = places.filter(pl.col(FRESH) & ~pl.col(CLOSED))
+            pairs.append(_pairs(unshown, pl.max_horizontal(in_time, fired + 1), upto))
+    return pl.concat(pairs).sort(_GROUP, _WINDOW)
 
 
 def _pairs(places: pl.DataFrame, first: pl.Expr, last: pl.Expr) -> pl.DataFrame:

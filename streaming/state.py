@@ -184,6 +184,11 @@ class StreamState(_Mutable):
             started afresh.
         base_epoch: The epoch that was started afresh; 0 when it is this one.
         retiring: What older epochs wrote and may have to go; None when nothing has.
+        unshown_since_ms: Workflow time since when a stream with early rows has data that no
+            emission has shown; None when it has none.
+        closing: Whether the stream was seen to be quiet, so that the clock closes what is open.
+        closed: Whether it has done so, and nothing came since.
+        early_ms: Up to where a pass over windows that have not ended got; None between passes.
         flush_seq: Last flush numbered: frozen, or of a raw stream planned.
         flushes: Flushes that some sink has not committed.
         dead: Dead letters on their way to their topic.
@@ -215,6 +220,10 @@ class StreamState(_Mutable):
     floor_ms: int | None = None
     base_epoch: int = 0
     retiring: Retiring | None = None
+    unshown_since_ms: int | None = None
+    closing: bool = False
+    closed: bool = False
+    early_ms: int | None = None
     combine_seq: int = 0
     flush_seq: int = 0
     flushed_rows: int = 0

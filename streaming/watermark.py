@@ -84,6 +84,8 @@ def forget_observations(state: StreamState) -> None:
     for partition in state.partitions.values():
         partition.silent_since_ms = None
         partition.idle = False
+    if state.closing:
+        state.closing, state.early_ms = False, None
 
 
 def advance(state: StreamState, event_time: EventTime) -> None:

@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 from activities import stream_io
 from common.errors import FatalError, UsageError
 from common.names import STREAM_COMPUTE_QUEUE
-from streaming import loss, progress, tuning, watermark
+from streaming import early, loss, progress, quiet, tuning, watermark
 from streaming.completeness import note_completeness
 from streaming.loss import LogSurvey
 from streaming.merge_step import combine_inline
@@ -229,26 +229,27 @@ class StreamWorkflow:
             rollable = not self._rewinding.busy and not self._insist.was_reset
             if self._history_is_long() and rollable:
                 await self._continue_as_new(state)
-            await self._until_changed(wake_ms)
+            early_ms = None if self._combining else early.due_ms(state, spec)
+            await self._until_changed(wake_ms, early_ms)
 
     def _fire(self, state: StreamState) -> None:
         """Merge what windows are due for; else take back what older epochs wrote for them."""
         spec, windows = self._operating, self._plan.windowing
         if not spec.raw:
             note_completeness(state, windows)
-        draining = state.mode == "draining"
+        now, draining = early.wanted(state, spec, self._now()), state.mode == "draining"
         if combine := progress.next_combine(
-            state, spec, windows, draining=draining, may_cut=may_cut
+            state, spec, windows, draining=draining, early=now, may_cut=may_cut
         ):
             self._combining = True
             self._spawn(self._combine, combine)
         else:
             retire(state, windows)
 
-    async def _until_changed(self, wake_ms: int | None) -> None:
+    async def _until_changed(self, *wake_ms: int | None) -> None:
         timeout = None
-        if wake_ms is not None:
-            timeout = timedelta(milliseconds=max(1, wake_ms - self._now()))
+        if times := [at for at in wake_ms if at is not None]:
+            timeout = timedelta(milliseconds=max(1, min(times) - self._now()))
         try:
             await workflow.wait_condition(lambda: self._changed, timeout=timeout)
         except TimeoutError:
@@ -360,6 +361,7 @@ class StreamWorkflow:
         state, event_time = self._opened(), self._task.spec.event_time
         watermark.add_partitions(state, ends)
         watermark.observe_ends(state, event_time, ends, asked_ms, self._now())
+        quiet.observe_quiet(state, event_time, ends, asked_ms)
         watermark.advance(state, event_time)
         self._changed = True
 

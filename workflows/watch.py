@@ -7,6 +7,7 @@ from temporalio import workflow
 from activities import stream_io
 from pipelines.stream import EventTime
 from streaming import watermark
+from streaming.quiet import quiet_check_ms
 from streaming.state import StreamState
 from workflows import policies
 from workflows.insistence import Insistence
@@ -26,7 +27,7 @@ async def watch_log(
 
     Args:
         state: The stream's state.
-        event_time: Gives the idle timeout, which a poll's end can confirm.
+        event_time: Gives the idle timeout and `close_after`, which a poll's end can confirm.
         insist: Runs a poll until it succeeds.
         wanted: Whether all that is known of the log is planned and more may be read.
         on_ends: Called with the ends of all partitions and the workflow time, in milliseconds, at
@@ -36,11 +37,12 @@ async def watch_log(
     while not insist.given_up and not abandoned():
         await workflow.wait_condition(wanted)
         asked_ms = workflow.time_ns() // 1_000_000
+        most_ms = quiet_check_ms(state, event_time, asked_ms, POLL_MS)
         work = stream_io.WaitInput(
             topic=state.topic,
             topic_id=state.topic_id,
             cursors={n: p.planned for n, p in state.partitions.items()},
-            timeout_ms=watermark.idle_check_ms(state, event_time, asked_ms, POLL_MS),
+            timeout_ms=watermark.idle_check_ms(state, event_time, asked_ms, most_ms),
         )
         result = await insist.run(
             "waiting for records", "stream.wait_for_data", work, stream_io.WaitResult,

@@ -272,6 +272,21 @@ async def many_keys(recorder: Recorder) -> None:
     await recorder.save(stream.spec, "many-keys", stream.run_id)
 
 
+async def early(recorder: Recorder) -> None:
+    """Show open windows early, close them by the clock once the topic is quiet, correct them."""
+    stream = await recorder.stream("early", 1_000, 500)
+    quiet = stream.spec.event_time.model_copy(update={"close_after_ms": 3_000})
+    changes = {"emit_updates_ms": 1_000, "event_time": quiet}
+    stream.spec = stream.spec.model_copy(update=changes)
+    await stream.start(until_latest=False, history_events=60)
+    await stream.until(lambda s: s.ledger.consumed == 1_000 and s.flush_seq >= 2)
+    await recorder.fill("early", 1_000, after_s=50)
+    await stream.until(lambda s: s.ledger.consumed == 2_000 and s.flush_seq >= 4)
+    await stream.handle.signal("drain")
+    await stream.handle.result()
+    await save_chain(recorder, stream, "early")
+
+
 async def alter(settings: Settings, statement: str) -> None:
     """Change a table behind the sink's back."""
     dsn = settings.timescaledb.dsn
@@ -297,6 +312,7 @@ SCENARIOS: dict[str, Callable[[Recorder], Awaitable[None]]] = {
         sessions,
         rewound,
         many_keys,
+        early,
     )
 }
 

@@ -161,6 +161,7 @@ class MemorySink:
     Attributes:
         failures: Errors to raise, one per write, before the sink works again.
         spared: Writes that succeed before the first failure.
+        flushed: Rows of each write.
     """
 
     rows: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
@@ -169,6 +170,7 @@ class MemorySink:
     retired: list[tuple[FlushChunk, RetiredRows]] = field(default_factory=list)
     told: list[Progress] = field(default_factory=list)
     spared: int = 0
+    flushed: list[list[dict[str, Any]]] = field(default_factory=list)
 
     async def prepare(self, table: SinkTable) -> Preflight:  # noqa: ARG002 - the port's
         """Nothing to make."""
@@ -184,6 +186,7 @@ class MemorySink:
         if self.failures and len(self.writes) >= self.spared:
             raise self.failures.pop(0)
         self.writes.append(chunk)
+        self.flushed.append(rows.to_pylist())
         for row in rows.to_pylist():
             name = (*(row[column] for column in table.identity), row["_key"])
             if name not in self.rows or row["_version"] >= self.rows[name]["_version"]:

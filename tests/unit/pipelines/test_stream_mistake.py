@@ -259,8 +259,6 @@ def test_mistake_is_told_with_its_place(old: str, new: str, expected: str, tmp_p
     ("old", "new", "path"),
     [
         ("{tumbling: 1m}", "{sliding: 2d, every: 1d, timezone: Europe/Berlin}", "window.timezone"),
-        ("{field: ts}", "{field: ts, close_after: 1m}", "event_time.close_after"),
-        ("sinks:", "emit: {updates: 5s}\nsinks:", "emit"),
     ],
 )
 def test_valid_part_that_cannot_run_yet_is_refused(
@@ -270,6 +268,29 @@ def test_valid_part_that_cannot_run_yet_is_refused(
         PipelineSpecError, match=rf"  {re.escape(path)}: not supported yet by this version"
     ):
         load_pipeline(write(tmp_path, (old, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ("revenue: sum", "closed_by_clock: sum", "aggregate.closed_by_clock"),
+        ("category", "closed_by_clock", r"group_by\[0\]"),
+    ],
+)
+def test_column_that_marks_what_the_clock_closed_is_reserved(
+    old: str, new: str, path: str, tmp_path: Path
+) -> None:
+    load_pipeline(write(tmp_path, (old, new)))
+    closes = ("{field: ts}", "{field: ts, close_after: 1m}")
+    with pytest.raises(PipelineSpecError, match=rf"  {path}: expected another name"):
+        load_pipeline(write(tmp_path, (old, new), closes))
+
+
+def test_close_after_needs_windows(tmp_path: Path) -> None:
+    raw = "group_by: [category]\nwindow: {tumbling: 1m}\naggregate:\n  revenue: sum(amount)\n"
+    closes = ("{field: ts}", "{field: ts, close_after: 1m}")
+    with pytest.raises(PipelineSpecError, match=r"close_after: expected only with `window`"):
+        load_pipeline(write(tmp_path, (raw, ""), closes))
 
 
 def test_wrong_field_is_reported_once_and_not_where_it_is_used(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import polars as pl
 from pipelines.stream import EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
 from streaming.combine import DELETED, KEY, WINDOW_START
 from streaming.decode import OFFSET, Decoded
+from streaming.early import wanted
 from streaming.frame import from_bytes, to_bytes
 from streaming.late_event import late_event_frame
 from streaming.ledger import Ledger
@@ -26,6 +27,7 @@ from streaming.progress import (
     take_delivered,
     take_flushed,
 )
+from streaming.quiet import observe_quiet
 from streaming.retirement import retire
 from streaming.rewind import Rewind, apply_rewind, forget_results, plan_rewind
 from streaming.segment import Blob
@@ -250,14 +252,12 @@ class Engine:
 
     def _judge(self, task: RangeTask, events: list[Event]) -> None:
         """Tell late events by the definition, in plain Python."""
-        late: dict[tuple[int, int], int] = {}
         if task.watermark_ms is not None:
             for offset, event in enumerate(events, task.span.start):
                 end_ms = last_end_of(event.event_ms, self.window)
                 late_by_ms = task.watermark_ms - (end_ms + self.spec.late.allowed_ms)
                 if late_by_ms >= 0:
-                    late[task.span.partition, offset] = late_by_ms
-        self.judged.update(late)
+                    self.judged[task.span.partition, offset] = late_by_ms
 
     def _late(self, task: RangeTask, events: list[Event], late: pl.DataFrame) -> list[Blob]:
         offsets = list(range(task.span.start, task.span.stop))
@@ -288,14 +288,16 @@ class Engine:
     def merge(self) -> None:
         """Merge what has its turn."""
         observe_ends(self.state, self.spec.event_time, self.shown, self.now_ms, self.now_ms)
+        observe_quiet(self.state, self.spec.event_time, self.shown, self.now_ms)
         advance(self.state, self.spec.event_time)
         merge_next(self.state, self.spec, self.results, self.now_ms)
 
     def begin_combine(self) -> None:
         """Decide on a combine unless one is under way."""
         if self.combining is None:
-            windows = self.plan_of_stream.windowing
-            self.combining = next_combine(self.state, tuned(self.spec, self.state.tuning), windows)
+            windows, spec = self.plan_of_stream.windowing, tuned(self.spec, self.state.tuning)
+            early = wanted(self.state, spec, self.now_ms)
+            self.combining = next_combine(self.state, spec, windows, early=early)
             if self.combining is None:
                 retire(self.state, windows)
 
