@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import ParamSpec
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
@@ -25,6 +23,7 @@ from streaming.state import Mode, RangeTask, StreamState, decode_state
 from streaming.status import Outcome, RewindTo, Rewound, StreamResult, StreamStatus
 from streaming.tuning import Operation, TuningChange
 from workflows import policies
+from workflows.beside import Beside
 from workflows.ending import end_stream
 from workflows.garbage import GarbageRelease
 from workflows.insistence import Insistence
@@ -37,8 +36,6 @@ from workflows.side_output import pump, side_outputs
 from workflows.sink_pump import write_flushes
 from workflows.stream_input import STREAM_WORKFLOW, StreamInput
 from workflows.watch import watch_log
-
-P = ParamSpec("P")
 
 HISTORY_BYTES = 8_000_000
 ROLL_GRACE = timedelta(seconds=10)
@@ -60,7 +57,7 @@ class StreamWorkflow:
         self._operating = task.spec
         self._state: StreamState | None = None
         self._results: dict[tuple[int, int], progress.RangeResult] = {}
-        self._tasks: dict[asyncio.Task[None], bool] = {}  # whether it computes for an epoch
+        self._beside = Beside(self._failed)
         self._reading = Reading()
         self._combining = False
         self._garbage = GarbageRelease()
@@ -92,7 +89,7 @@ class StreamWorkflow:
         """Go on without what the log no longer has; without a loss it is `resume`."""
         self._accepts_loss = True
         if self._state is not None:
-            self._spawn(self._give_up_lost)
+            self._beside.spawn(self._give_up_lost)
 
     @workflow.signal
     def drain(self) -> None:
@@ -187,21 +184,22 @@ class StreamWorkflow:
         watermark.observe_ends(state, self._task.spec.event_time, ends, self._now(), self._now())
         self._read(state.planned)
         for sink in self._task.spec.sinks:
-            self._spawn(write_flushes, sink, self._task.spec, state, self._insist, self._notice)
+            self._beside.spawn(
+                write_flushes, sink, self._task.spec, state, self._insist, self._notice
+            )
         for name in side_outputs(self._task.spec):
-            self._spawn(pump, name, self._task.spec, state, self._insist, self._notice)
-        self._reading.add(self._spawn(self._watch))
+            self._beside.spawn(pump, name, self._task.spec, state, self._insist, self._notice)
+        self._reading.add(self._beside.spawn(self._watch))
         if self._accepts_loss or state.accepting_loss:
-            self._spawn(self._give_up_lost)
+            self._beside.spawn(self._give_up_lost)
 
     def _read(self, planned: list[RangeTask]) -> None:
         for task in planned:
-            self._reading.add(self._spawn(self._aggregate, [task]))
+            self._reading.add(self._beside.compute(self._aggregate, [task]))
 
     def _give_back(self) -> None:
         """Throw away what is computed for an epoch that ends; the loop plans anew."""
-        for task in [task for task, computes in self._tasks.items() if computes]:
-            task.cancel()
+        self._beside.cancel_computing()
         forget_results(self._opened(), self._results)
         self._combining = False
         self._changed = True
@@ -223,9 +221,9 @@ class StreamWorkflow:
                 plan = plan_ranges(state, spec, limits_of(spec), self._now())
                 wake_ms = plan.wake_ms
                 for batch in plan.batches:
-                    self._reading.add(self._spawn(self._aggregate, batch))
+                    self._reading.add(self._beside.compute(self._aggregate, batch))
             if self._garbage.due(state):
-                self._spawn(self._garbage.release, state, self._insist)
+                self._beside.spawn(self._garbage.release, state, self._insist)
             rollable = not self._rewinding.busy and not self._insist.was_reset
             if self._history_is_long() and rollable:
                 await self._continue_as_new(state)
@@ -242,7 +240,7 @@ class StreamWorkflow:
             state, spec, windows, draining=draining, early=now, may_cut=may_cut
         ):
             self._combining = True
-            self._spawn(self._combine, combine)
+            self._beside.compute(self._combine, combine)
         else:
             retire(state, windows)
 
@@ -265,28 +263,10 @@ class StreamWorkflow:
     def _now(self) -> int:
         return workflow.time_ns() // 1_000_000
 
-    def _spawn(
-        self, work: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs
-    ) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._guard(work, *args, **kwargs))
-        self._tasks[task] = work in (self._aggregate, self._combine)
-        task.add_done_callback(lambda done: self._tasks.pop(done, None))
-        return task
-
-    async def _guard(
-        self, work: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs
-    ) -> None:
-        """Let the loop raise what went wrong beside it.
-
-        Cancelled work is no failure: it is pinned and done again.
-        """
-        try:
-            await work(*args, **kwargs)
-        except asyncio.CancelledError:
-            return
-        except Exception as error:  # noqa: BLE001 - handed to the loop, which raises it
-            self._failure = error
-            self._changed = True
+    def _failed(self, error: BaseException) -> None:
+        """Let the loop raise what went wrong beside it."""
+        self._failure = error
+        self._changed = True
 
     async def _aggregate(self, batch: list[RangeTask]) -> None:
         state = self._opened()
@@ -354,7 +334,7 @@ class StreamWorkflow:
         workflow.logger.warning("%d offsets are given up", lost)
         state.accepting_loss = False
         self._read(state.planned)
-        self._reading.add(self._spawn(self._watch))
+        self._reading.add(self._beside.spawn(self._watch))
         self.resume()
 
     def _observe(self, ends: dict[int, int], asked_ms: int) -> None:
@@ -370,10 +350,7 @@ class StreamWorkflow:
     async def _quiesce(self) -> None:
         """Cancel what still runs; all of it is pinned and can be done again."""
         self._insist.given_up = True
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await workflow.wait(list(self._tasks))
+        await self._beside.cancel()
         self._insist.given_up = False
 
     async def _continue_as_new(self, state: StreamState) -> None:
