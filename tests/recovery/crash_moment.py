@@ -1,11 +1,12 @@
 """Moments at which a worker process dies, exact ones: before or after its nth call of a kind."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from inspect import isasyncgenfunction
-from typing import Generic, ParamSpec, TypeVar, cast
+from typing import Generic, Literal, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,25 +33,40 @@ MOMENTS = (
 a sink, `deliver` appends dead letters, `continue` hands the state to a new run."""
 
 
+Manner = Literal["killed", "told", "told and stuck"]
+"""A process is killed with SIGKILL, or told to stop with SIGTERM, as in a deployment. One that is
+stuck then never gets past the moment by itself."""
+
+
 @dataclass
 class Crash:
-    """Kills this process with SIGKILL at its nth passage of a moment.
+    """Ends this process at its nth passage of a moment.
 
     Attributes:
         moment: One of `MOMENTS`.
         nth: Which passage, from 1.
+        manner: How it ends.
     """
 
     moment: str
     nth: int
+    manner: Manner = "killed"
     passed: int = 0
 
-    def passes(self, moment: str) -> None:
-        """Note that a moment is passed, if the process lives on."""
-        if moment == self.moment:
-            self.passed += 1
-            if self.passed == self.nth:
-                os.kill(os.getpid(), signal.SIGKILL)
+    def passes(self, moment: str) -> bool:
+        """Note that a moment is passed, if the process lives on; tells whether it is the one."""
+        if moment != self.moment:
+            return False
+        self.passed += 1
+        if self.passed != self.nth:
+            return False
+        os.kill(os.getpid(), signal.SIGKILL if self.manner == "killed" else signal.SIGTERM)
+        return True
+
+    async def reaches(self, moment: str) -> None:
+        """Pass a moment, or be stuck there until cancelled."""
+        if self.passes(moment) and self.manner == "told and stuck":
+            await asyncio.Event().wait()
 
 
 class _Mortal(Generic[Port]):
@@ -82,9 +98,9 @@ def _around_call(
     method: Callable[P, Awaitable[T]], crash: Crash, name: str
 ) -> Callable[P, Awaitable[T]]:
     async def call(*args: P.args, **options: P.kwargs) -> T:
-        crash.passes(f"before:{name}")
+        await crash.reaches(f"before:{name}")
         result = await method(*args, **options)
-        crash.passes(f"after:{name}")
+        await crash.reaches(f"after:{name}")
         return result
 
     return call
@@ -95,7 +111,7 @@ def _around_items(
 ) -> Callable[P, AsyncIterator[T]]:
     async def items(*args: P.args, **options: P.kwargs) -> AsyncIterator[T]:
         async for item in method(*args, **options):
-            crash.passes(f"after:{name}")
+            await crash.reaches(f"after:{name}")
             yield item
 
     return items

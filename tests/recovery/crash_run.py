@@ -19,6 +19,7 @@ from common.settings import Settings
 from connectors.temporal import connect, register_search_attributes
 from devstack.launch import settings_environment
 from streaming.status import StreamResult
+from tests.recovery.crash_moment import Manner
 from tests.stack_rig import StreamOnStack, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -26,10 +27,11 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Death:
-    """A worker and the moment at which it dies."""
+    """A worker, and the moment at which and manner in which it ends."""
 
     moment: str
     nth: int
+    manner: Manner = "killed"
 
 
 async def apart(settings: Settings) -> Settings:
@@ -56,18 +58,21 @@ async def apart(settings: Settings) -> Settings:
 
 @contextlib.asynccontextmanager
 async def mortal_worker(
-    settings: Settings, death: Death
+    settings: Settings, death: Death, name: str | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a worker that dies at a moment, and is killed at the end if it lives."""
+    """Run a worker that ends at a moment, and is killed at the end if it lives.
+
+    One that was told to stop has to end by itself, with code 0.
+    """
     environment = {
         **os.environ, **settings_environment(settings), "PYTHONPATH": str(ROOT),
     }  # fmt: skip
-    name = f"mortal-{uuid.uuid4().hex[:8]}"
+    name = name or f"mortal-{uuid.uuid4().hex[:8]}"
     log = settings.data_dir / "logs" / f"{name}.log"
     with log.open("wb") as output:
         worker = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "tests.recovery.crash_worker", death.moment,
-            str(death.nth), name, env=environment, cwd=settings.project_dir,
+            str(death.nth), name, death.manner, env=environment, cwd=settings.project_dir,
             stdout=output, stderr=output,
         )  # fmt: skip
     try:
@@ -76,8 +81,9 @@ async def mortal_worker(
         if worker.returncode is None:
             worker.kill()
             await worker.wait()
-    if worker.returncode != -signal.SIGKILL:
-        pytest.fail(f"{death}: died by itself:\n{log.read_text()[-3000:]}")
+    if worker.returncode != (-signal.SIGKILL if death.manner == "killed" else 0):
+        text = log.read_text()[-3000:]
+        pytest.fail(f"{death}: ended by itself with code {worker.returncode}:\n{text}")
 
 
 async def run_through(stream: StreamOnStack, deaths: Sequence[Death]) -> tuple[StreamResult, int]:

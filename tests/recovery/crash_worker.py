@@ -1,11 +1,13 @@
-"""A worker process that dies at a moment: `python -m tests.recovery.crash_worker MOMENT NTH NAME`.
+"""A worker process that ends at a moment.
+
+`python -m tests.recovery.crash_worker MOMENT NTH NAME MANNER`
 
 It is the worker that users run, of both queues, with its clients wrapped. `MOMENT` `never` lives.
 """
 
 import asyncio
 import sys
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from temporalio.client import Client
 from temporalio.client import Interceptor as ClientInterceptor
@@ -24,7 +26,7 @@ from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE
 from common.settings import Settings, TemporalSettings
 from common.settings_load import load_settings
 from connectors.temporal import connect
-from tests.recovery.crash_moment import Crash, mortal
+from tests.recovery.crash_moment import Crash, Manner, mortal
 from workers import process
 from workers.wiring import Clients, open_clients
 
@@ -85,8 +87,9 @@ async def connect_mortal(settings: TemporalSettings) -> Client:
 
 
 def main() -> None:
-    """Serve both queues until killed."""
+    """Serve both queues until ended."""
     crash.moment, crash.nth = sys.argv[1], int(sys.argv[2])
+    crash.manner = cast("Manner", sys.argv[4])
     settings = load_settings()
     configure_logging(settings.log)
     vars(process).update(open_clients=open_mortal_clients, connect=connect_mortal)
