@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from streaming.aggregate import Aggregate
+from streaming.aggregate_collected import Collected
 from streaming.tally import as_lists
 from streaming.value_hash import hash_values
 
@@ -27,27 +27,16 @@ _ALPHA = 0.5 / math.log(2)
 Floats = npt.NDArray[np.float64]
 
 
-class ApproxCountDistinct(Aggregate):
+class ApproxCountDistinct(Collected):
     """`approx_count_distinct(x)`."""
 
-    def prepare(self, rows: pl.DataFrame) -> list[pl.Series]:
+    def code(self, values: pl.Series) -> npt.NDArray[np.int32]:
         """Give each value's register and rank as one number."""
-        values = rows.select(self.value.alias(self.slot)).to_series()
-        codes = _codes(hash_values(values, self.argument_type))
-        found = pl.DataFrame([pl.Series(self.slot, codes), values.is_not_null().alias("_")])
-        return [found.select(pl.when("_").then(self.slot).alias(self.slot)).to_series()]
+        return _codes(hash_values(values, self.argument_type))
 
-    def start(self) -> list[pl.Expr]:
-        """Collect the registers."""
-        return [pl.col(self.slot)]
-
-    def merge(self) -> list[pl.Expr]:
-        """Join the lists."""
-        return [pl.col(self.slot).explode(empty_as_null=False)]
-
-    def settle(self, groups: pl.DataFrame) -> list[pl.Series]:
+    def settled(self, lists: pl.Series) -> pl.Series:
         """Keep the greatest rank of each register."""
-        return [_registers(groups[self.slot])]
+        return _registers(lists)
 
     def finish(self, frame: pl.DataFrame) -> pl.Series:
         """Give the estimates."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from streaming.aggregate import Aggregate
+from streaming.aggregate_collected import Collected
 from streaming.tally import BUCKET, COUNT, flatten, tally
 
 _STEP_BITS = 6
@@ -22,27 +22,16 @@ _NAN = _INFINITE + 1
 Buckets = npt.NDArray[np.int32]
 
 
-class ApproxQuantile(Aggregate):
+class ApproxQuantile(Collected):
     """`approx_quantile(x, q)`."""
 
-    def prepare(self, rows: pl.DataFrame) -> list[pl.Series]:
+    def code(self, values: pl.Series) -> Buckets:
         """Give the bucket of each value."""
-        values = rows.select(self.value.cast(pl.Float64).alias(self.slot)).to_series()
-        buckets = bucket_of(values.fill_null(0.0).to_numpy())
-        found = pl.DataFrame([pl.Series(self.slot, buckets), values.is_not_null().alias("_")])
-        return [found.select(pl.when("_").then(self.slot).alias(self.slot)).to_series()]
+        return bucket_of(values.cast(pl.Float64).fill_null(0.0).to_numpy())
 
-    def start(self) -> list[pl.Expr]:
-        """Collect the buckets."""
-        return [pl.col(self.slot)]
-
-    def merge(self) -> list[pl.Expr]:
-        """Join the lists."""
-        return [pl.col(self.slot).explode(empty_as_null=False)]
-
-    def settle(self, groups: pl.DataFrame) -> list[pl.Series]:
+    def settled(self, lists: pl.Series) -> pl.Series:
         """Add up the counts of each bucket."""
-        return [tally(groups[self.slot])]
+        return tally(lists)
 
     def finish(self, frame: pl.DataFrame) -> pl.Series:
         """Give the value of rank floor(q·(n - 1)); null where there was no value."""
