@@ -37,6 +37,19 @@ def observe_ends(
             partition.idle = partition.idle or silent_ms >= event_time.idle_timeout_ms
 
 
+def take_up(state: StreamState, now_ms: int) -> None:
+    """Begin a run with the ends that its state knows.
+
+    They were observed before it began, perhaps long before, so they can show that a partition has
+    something to read, and never that it is idle; silence counts from now on if not yet.
+    """
+    for partition in state.partitions.values():
+        if partition.end > partition.cursor:
+            partition.idle = False
+        elif partition.silent_since_ms is None:
+            partition.silent_since_ms = now_ms
+
+
 def add_partitions(state: StreamState, ends: dict[int, int]) -> None:
     """Take in partitions that were added to the topic, from their first record.
 

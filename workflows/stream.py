@@ -180,8 +180,7 @@ class StreamWorkflow:
         return await self._end(self._state)
 
     def _begin(self, state: StreamState) -> None:
-        ends = {n: p.end for n, p in state.partitions.items()}
-        watermark.observe_ends(state, self._task.spec.event_time, ends, self._now(), self._now())
+        watermark.take_up(state, self._now())
         self._read(state.planned)
         for sink in self._task.spec.sinks:
             self._beside.spawn(

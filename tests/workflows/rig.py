@@ -107,8 +107,9 @@ class StreamRig:
         rewind: RewindTo | None = None,
         accept_loss: bool = False,
         history_events: int = 8_000,
+        carried: str | None = None,
     ) -> Handle:
-        """Start the stream."""
+        """Start the stream; `carried` is what a run before it handed over."""
         task = StreamInput(
             spec=spec,
             rewind=rewind,
@@ -117,6 +118,7 @@ class StreamRig:
             begin=begin or StreamFrom(),
             history_events=history_events,
             accept_loss=accept_loss,
+            carried=carried,
         )
         return await self.server.client.start_workflow(
             STREAM_WORKFLOW,

@@ -13,6 +13,7 @@ from streaming.watermark import (
     merge_maximum,
     observe_ends,
     stream_watermark,
+    take_up,
 )
 from streaming.window import END_OF_TIME_MS
 from tests.unit.streaming.state_maker import partition, plan_all, state_of
@@ -95,6 +96,28 @@ def test_partition_is_never_idle_without_a_timeout() -> None:
         observe_ends(state, times, {0: 5}, now_ms, now_ms)
     assert not idle(state)
     assert idle_check_ms(state, times, 0, 77) == 77
+
+
+def test_a_known_end_makes_no_partition_idle_however_long_ago_it_was_observed() -> None:
+    state = state_of(partition(5))
+    observe(state, {0: 5}, asked_ms=0, now_ms=50)
+    take_up(state, now_ms=10_000)
+    assert not idle(state)
+    assert idle_check_ms(state, TIMES, 10_000, 77) == 0  # so that the next look is at once
+    observe(state, {0: 5}, asked_ms=10_000, now_ms=10_001)
+    assert idle(state)
+    state.partitions[0].cursor = 4
+    take_up(state, now_ms=10_002)
+    assert not idle(state)
+
+
+def test_silence_counts_from_the_beginning_of_the_run_that_first_notes_it() -> None:
+    state = state_of(partition(5))
+    take_up(state, now_ms=500)
+    observe(state, {0: 5}, asked_ms=599, now_ms=600)
+    assert not idle(state)
+    observe(state, {0: 5}, asked_ms=600, now_ms=601)
+    assert idle(state)
 
 
 def test_returning_partition_counts_before_its_records_are_merged() -> None:
