@@ -221,6 +221,14 @@ class FlushSink(Protocol):
         """
         ...
 
+    async def refresh(self, table: SinkTable, version: int) -> None:
+        """Commit again what is committed, where it would be forgotten after some quiet days.
+
+        Nothing is done, and no write in flight disturbed, once a version above `version` is
+        committed. A sink that keeps its version with its rows has nothing to do.
+        """
+        ...
+
     async def progress(self, table: SinkTable) -> Progress | None:
         """Read what readers are told; None before the first flush."""
         ...

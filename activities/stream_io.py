@@ -144,6 +144,19 @@ class PublishInput(Work):
     complete_ms: int
 
 
+class RefreshInput(Work):
+    """A sink whose committed version is to be committed again.
+
+    Attributes:
+        flush_seq: Last flush that the sink has; one that has a later one is left alone.
+    """
+
+    spec: StreamSpec
+    epoch: int
+    sink: SinkSpec
+    flush_seq: int
+
+
 class SideOutputInput(Work):
     """Frozen records of a side output, delivered in one write under the last one's sequence.
 

@@ -18,7 +18,13 @@ from activities.ports import (
     SinkColumn,
     SinkTable,
 )
-from activities.stream_io import Done, PublishInput, SideOutputInput, WriteFlushInput
+from activities.stream_io import (
+    Done,
+    PublishInput,
+    RefreshInput,
+    SideOutputInput,
+    WriteFlushInput,
+)
 from common.names import dead_letter_topic, dead_letter_writer, late_event_writer
 from common.payloads import ObjectStore
 from contracts.field_type import FieldType
@@ -81,6 +87,15 @@ class StreamSinkActivities:
         progress = Progress(task.epoch, task.complete_ms, task.epoch << EPOCH_BITS | task.flush_seq)
         sink = self._open_sink(task.sink.kind)
         await sink.publish(sink_table(task.spec, task.sink), progress)
+        return Done(count=1)
+
+    @activity.defn(name="sink.refresh_offset")
+    @with_heartbeats
+    async def refresh_offset(self, task: RefreshInput) -> Done:
+        """Let a sink commit its version again, before what keeps it forgets it."""
+        sink = self._open_sink(task.sink.kind)
+        version = task.epoch << EPOCH_BITS | task.flush_seq
+        await sink.refresh(sink_table(task.spec, task.sink), version)
         return Done(count=1)
 
     @activity.defn(name="stream.deliver_dead_letters")

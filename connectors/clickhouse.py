@@ -102,6 +102,9 @@ class ClickHouseSink:
         with translated("writing to `sluice_streams`", self._address):
             await tell(client, table, progress)
 
+    async def refresh(self, table: SinkTable, version: int) -> None:
+        """Do nothing: the version is kept with the rows."""
+
     async def progress(self, table: SinkTable) -> Progress | None:
         """Read the stream's row of `sluice_streams_final`."""
         client = await self._connected()

@@ -1,11 +1,7 @@
 """A Kafka topic as a sink of versioned windows: a transaction per chunk, fenced by its version."""
 
 import asyncio
-import base64
-import json
-import zlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 
 import pyarrow as pa
@@ -21,6 +17,7 @@ from connectors.final_view import (
     row_schema,
 )
 from connectors.kafka import KafkaLog
+from connectors.kafka_mark import Mark
 from connectors.kafka_row import decode_row, encode_rows
 from connectors.kafka_sink import Position, SinkRecord, TransactionalRecordSink
 from connectors.kafka_tail import last_mark
@@ -39,54 +36,6 @@ RETIRED_AT_ONCE = 50_000
 
 NEW_TOPIC = {"cleanup.policy": "compact"}
 """The last record of each key stays for ever, so the final view does; old revisions go."""
-
-
-@dataclass(frozen=True)
-class _Mark:
-    """What stands beside the committed version: owner, columns, and which chunk was the last.
-
-    Attributes:
-        chunk: Number of the chunk, -1 before the first of the flush.
-        sha256: Hash of the frozen rows of the flush; empty when not known.
-        columns: `column_texts` of the table.
-    """
-
-    version: int
-    stream: str
-    identity: tuple[str, ...]
-    columns: dict[str, str]
-    chunk: int = -1
-    sha256: str = ""
-
-    @property
-    def epoch(self) -> int:
-        return self.version >> EPOCH_BITS
-
-    def position(self) -> Position:
-        """Write it as an offset and its metadata; the columns are packed, for the limit."""
-        columns = json.dumps([self.identity, self.columns], ensure_ascii=False)
-        packed = base64.b85encode(zlib.compress(columns.encode(), 9)).decode()
-        note = {
-            "stream": self.stream,
-            "chunk": self.chunk,
-            "sha256": self.sha256,
-            "columns": packed,
-        }
-        return Position(self.version, json.dumps(note, ensure_ascii=False))
-
-    @classmethod
-    def of(cls, position: Position) -> "_Mark":
-        """Read what `position` wrote."""
-        note = json.loads(position.note)
-        identity, columns = json.loads(zlib.decompress(base64.b85decode(note["columns"])))
-        return cls(
-            position.sequence,
-            note["stream"],
-            tuple(identity),
-            columns,
-            note["chunk"],
-            note["sha256"],
-        )
 
 
 _PAUSES_S = (0.005,) * 20 + (0.05,) * 100
@@ -134,7 +83,7 @@ class KafkaFlushSink:
         """Make the topic if missing, claim it for the stream, and refresh the committed version."""
         check_declaration(table)
         sink, log = self._connected()
-        wanted = _Mark(0, table.stream, table.identity, column_texts(table))
+        wanted = Mark(0, table.stream, table.identity, column_texts(table))
         if len(wanted.position().note.encode()) > MAX_NOTE_BYTES:
             raise SinkRefusedError(
                 f"topic `{table.name}`: expected columns that fit {MAX_NOTE_BYTES:,} bytes "
@@ -146,12 +95,7 @@ class KafkaFlushSink:
             found = await self._committed(sink, table.name)
             mark = await self._mark(log, table, found) or wanted
             _require_own(table, mark)
-            position = found or mark.position()
-
-            async def is_newer(now: Position | None) -> bool:
-                return now not in (None, position)
-
-            await sink.write_unless(_writer(table.name), table.name, position, [], is_newer)
+            await self._commit_again(sink, table, found or mark.position())
 
             async def is_known() -> bool:
                 return await self._committed(sink, table.name) is not None
@@ -232,6 +176,30 @@ class KafkaFlushSink:
     async def publish(self, table: SinkTable, progress: Progress) -> None:
         """Tell nothing: a record without a row would be one that every reader had to know of."""
 
+    async def refresh(self, table: SinkTable, version: int) -> None:
+        """Commit the version again in a transaction of the writer, unless the stream went on.
+
+        Only such a one cannot put an older version over a newer one: it is read once all others are
+        fenced, and whoever comes next fences this one. It is found in the last records if the
+        broker forgot it.
+        """
+        sink, log = self._connected()
+        async with self._lock(table.name):
+            found = await self._committed(sink, table.name)
+            mark = await self._mark(log, table, found)
+            if mark is None or mark.version > version:
+                return
+            _require_own(table, mark)
+            await self._commit_again(sink, table, found or mark.position())
+
+    async def _commit_again(
+        self, sink: TransactionalRecordSink, table: SinkTable, position: Position
+    ) -> None:
+        async def is_newer(now: Position | None) -> bool:
+            return now not in (None, position)
+
+        await sink.write_unless(_writer(table.name), table.name, position, [], is_newer)
+
     async def progress(self, table: SinkTable) -> Progress | None:
         """Read it from the headers of the last records."""
         _, log = self._connected()
@@ -258,7 +226,7 @@ class KafkaFlushSink:
                 f"topic `{table}`: expected a committed version in group `{_writer(table)}`, got "
                 "none; it is made when the stream starts"
             )
-        mark = _Mark.of(found)
+        mark = Mark.of(found)
         columns = declared_columns(mark.columns)
         last = await last_records(self._settings, log, table, mark.stream)
         rows = [
@@ -311,7 +279,7 @@ class KafkaFlushSink:
             )
         return (mark.version, mark.chunk) >= (chunk.version, chunk.chunk)
 
-    async def _mark(self, log: KafkaLog, table: SinkTable, found: Position | None) -> _Mark | None:
+    async def _mark(self, log: KafkaLog, table: SinkTable, found: Position | None) -> Mark | None:
         """Tell what was written last, by what is committed or else by the topic's last records.
 
         None for a topic that never had any.
@@ -320,7 +288,7 @@ class KafkaFlushSink:
             SinkRefusedError: There are or were records, and none tells.
         """
         if found is not None:
-            return _Mark.of(found)
+            return Mark.of(found)
         try:
             state = await log.describe(table.name)
         except TopicMissingError:
@@ -335,7 +303,7 @@ class KafkaFlushSink:
                 "neither: it belongs to somebody else, or the version expired together with the "
                 "records; choose another topic, or delete this one and start with `--fresh`"
             )
-        return _Mark(last.version, last.stream, table.identity, column_texts(table), last.chunk)
+        return Mark(last.version, last.stream, table.identity, column_texts(table), last.chunk)
 
 
 def _writer(topic: str) -> str:
@@ -343,7 +311,7 @@ def _writer(topic: str) -> str:
     return f"sluice-sink-{topic}"
 
 
-def _require_own(table: SinkTable, mark: _Mark) -> None:
+def _require_own(table: SinkTable, mark: Mark) -> None:
     if mark.stream != table.stream:
         raise SinkRefusedError(
             f"topic `{table.name}`: expected the topic of stream `{table.stream}`, got that of "
@@ -356,9 +324,9 @@ def _require_own(table: SinkTable, mark: _Mark) -> None:
         )
 
 
-def _mark_of(table: SinkTable, chunk: FlushChunk, place: int | None = None) -> _Mark:
+def _mark_of(table: SinkTable, chunk: FlushChunk, place: int | None = None) -> Mark:
     """Say that a chunk is written; `place` is its number, where it is not the chunk's own."""
-    return _Mark(
+    return Mark(
         chunk.version,
         table.stream,
         table.identity,

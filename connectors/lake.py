@@ -125,6 +125,9 @@ class LakeSink:
         times = {one: _time_of(one) for one in before}
         await self._store.delete(k for k, at in times.items() if at < progress.complete_ms)
 
+    async def refresh(self, table: SinkTable, version: int) -> None:
+        """Do nothing: the version is kept with the rows."""
+
     async def progress(self, table: SinkTable) -> Progress | None:
         """Read the last manifest of the newest epoch, and what was told after it."""
         keys = await self._store.keys(table.name)

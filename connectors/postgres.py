@@ -122,6 +122,9 @@ class PostgresSink:
             await _lock_stream(connection, table, progress)
             await tell(connection, table, progress)
 
+    async def refresh(self, table: SinkTable, version: int) -> None:
+        """Do nothing: the version is kept with the rows."""
+
     async def progress(self, table: SinkTable) -> Progress | None:
         """Read the stream's row of `sluice_streams`."""
         async with self._session("reading `sluice_streams`") as connection:

@@ -157,12 +157,15 @@ class SinkCursor(_Mutable):
     Attributes:
         complete_ms: `complete_ms` of the last flush committed there.
         published_ms: What the sink's readers are told.
+        kept_ms: Workflow time at which the sink committed something last, where what it committed
+            is forgotten after some quiet days.
     """
 
     name: str
     done: int = 0
     complete_ms: int | None = None
     published_ms: int | None = None
+    kept_ms: int | None = None
 
 
 class StreamState(_Mutable):

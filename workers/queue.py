@@ -39,7 +39,7 @@ def _stream(clients: Clients, _settings: WorkerSettings) -> Queue:
     waiting = StreamActivities(clients.log, clients.store)
     light: list[Callable[..., Any]] = [
         book.open, book.claim_epoch, book.survey_log, book.save_state, book.release,
-        sinks.write_flush, sinks.publish_progress, sinks.deliver_dead_letters,
+        sinks.write_flush, sinks.publish_progress, sinks.refresh_offset, sinks.deliver_dead_letters,
         sinks.deliver_late_events, waiting.wait_for_data,
     ]  # fmt: skip
     return Queue([StreamWorkflow], light)

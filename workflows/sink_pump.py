@@ -12,6 +12,7 @@ from streaming.raw_flush import next_flush
 from streaming.state import SinkCursor, StreamState
 from workflows import policies
 from workflows.insistence import Insistence
+from workflows.offset_refresh import OffsetRefresh
 
 PUBLISH_EVERY_MS = 60_000
 """Readers hear of progress with every flush, and this often when time goes on without rows."""
@@ -31,7 +32,7 @@ async def write_flushes(
         spec: The stream.
         state: Its state; the sink's cursor moves, flushes that all sinks have are let go.
         insist: Runs a write until it succeeds.
-        on_written: Called after every flush.
+        on_written: Called after every flush and every refresh of what the sink committed.
     """
     cursor = next(c for c in state.sinks if c.name == sink.name)
     publishes = workflow.patched("publish-complete-through")
@@ -45,23 +46,30 @@ async def write_flushes(
         behind = known is not None and (told is None or known > told)
         return publishes and behind and _now_ms() - told_ms >= PUBLISH_EVERY_MS
 
-    while not insist.given_up:
-        await workflow.wait_condition(lambda: waits() or looks_stale())
-        told_ms = _now_ms()
-        flush = next_flush(state, cursor)
-        if flush is None:
-            await _publish(sink, spec, state, cursor, insist)
-            continue
-        epoch = flush.epoch or state.epoch
-        for span in chunk_spans(flush):
-            work = stream_io.WriteFlushInput(
-                spec=spec, epoch=epoch, sink=sink, flush=flush, chunks=span
-            )
-            await insist.run(
-                sink.name, "sink.write_flush", work, stream_io.Done, policies.SINK_WRITE
-            )  # fmt: skip
-        progress.take_flushed(state, sink.name, flush.flush_seq)
-        on_written()
+    refresh = OffsetRefresh(sink, state, cursor)
+    with refresh.awake():
+        while not insist.given_up:
+            await workflow.wait_condition(lambda: waits() or looks_stale() or refresh.due)
+            told_ms = _now_ms()
+            flush = next_flush(state, cursor)
+            if flush is None and refresh.due:
+                await refresh.run(spec, insist)
+                on_written()
+                continue
+            if flush is None:
+                await _publish(sink, spec, state, cursor, insist)
+                continue
+            epoch = flush.epoch or state.epoch
+            for span in chunk_spans(flush):
+                work = stream_io.WriteFlushInput(
+                    spec=spec, epoch=epoch, sink=sink, flush=flush, chunks=span
+                )
+                await insist.run(
+                    sink.name, "sink.write_flush", work, stream_io.Done, policies.SINK_WRITE
+                )  # fmt: skip
+            refresh.note()
+            progress.take_flushed(state, sink.name, flush.flush_seq)
+            on_written()
 
 
 async def _publish(

@@ -1,7 +1,9 @@
 """The Kafka sink's own promises: what is in the topic, and a version that the broker forgot."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
@@ -12,7 +14,7 @@ from aiokafka.protocol.admin import DeleteGroupsRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from activities.ports import SinkColumn, SinkTable
-from common.errors import SinkRefusedError
+from common.errors import RetryableError, SinkRefusedError
 from common.settings import KafkaSettings
 from connectors.kafka_admin import KafkaAdmin
 from connectors.kafka_cluster import KafkaCluster
@@ -219,3 +221,75 @@ async def test_a_writer_killed_within_its_transaction_leaves_nothing(
         b'{"window_start":"1970-01-01T00:01:00.000Z","_key":"sa"}'
     ]
     await killed.stop()
+
+
+async def commits_of(address: str, topic: str) -> int:
+    """Count how often a version was committed, in the broker's own log of offsets."""
+    group = f"sluice-sink-{topic}".encode()
+    records = await records_of(address, "__consumer_offsets")
+    return sum(group in (record.key or b"") and record.value is not None for record in records)
+
+
+async def test_a_refresh_commits_what_is_committed_once_more(
+    case: SinkCase, table: SinkTable, kafka_address: str
+) -> None:
+    await case.prepare(table)
+    chunk = chunk_of(table, 7, epoch=2)
+    await case.write(table, chunk, row(1, "a", 6))
+    commits = await commits_of(kafka_address, table.name)
+    await case.sink.refresh(table, chunk.version)
+    assert await commits_of(kafka_address, table.name) == commits + 1
+    await case.write(table, chunk, row(1, "a", 6))
+    assert len(await records_of(kafka_address, table.name)) == 1
+
+
+async def test_a_refresh_finds_again_what_the_broker_forgot(
+    case: SinkCase, table: SinkTable, kafka_address: str
+) -> None:
+    await case.prepare(table)
+    chunk = chunk_of(table, 7, epoch=2)
+    await case.write(table, chunk, row(1, "a", 6))
+    await forget_version(kafka_address, table.name)
+    await case.sink.refresh(table, chunk.version)
+    assert (await case.sink.prepare(table)).highest_epoch == 2
+    await case.write(table, chunk, row(1, "a", 6))
+    assert len(await records_of(kafka_address, table.name)) == 1
+
+
+async def test_a_refresh_that_comes_late_commits_nothing_and_fences_nobody(
+    case: SinkCase, table: SinkTable, kafka_address: str
+) -> None:
+    await case.prepare(table)
+    first, second = chunk_of(table, 1), chunk_of(table, 2)
+    await case.write(table, first, row(1, "a", 6))
+    await case.write(table, second, row(1, "b", 6))
+    commits = await commits_of(kafka_address, table.name)
+    await case.sink.refresh(table, first.version)
+    assert await commits_of(kafka_address, table.name) == commits
+
+
+async def test_a_refresh_beside_a_write_never_moves_the_version_back(
+    case: SinkCase, table: SinkTable, kafka_address: str
+) -> None:
+    await case.prepare(table)
+    zombie = KafkaFlushSink(KafkaSettings(bootstrap_servers=kafka_address))
+    await case.write(table, chunk_of(table, 1), row(1, "1", 6))
+
+    async def refresh(version: int) -> None:
+        with suppress(RetryableError):
+            await zombie.refresh(table, version)
+
+    async def write(number: int) -> None:
+        while True:
+            with suppress(RetryableError):
+                await case.write(table, chunk_of(table, number), row(1, str(number), 6))
+                return
+
+    try:
+        for number in range(2, 8):
+            version = chunk_of(table, number - 1).version
+            await asyncio.gather(refresh(version), write(number))
+            await case.write(table, chunk_of(table, number), row(1, str(number), 6))
+    finally:
+        await zombie.close()
+    assert len(await records_of(kafka_address, table.name)) == 7

@@ -169,6 +169,7 @@ class MemorySink:
     writes: list[FlushChunk] = field(default_factory=list)
     retired: list[tuple[FlushChunk, RetiredRows]] = field(default_factory=list)
     told: list[Progress] = field(default_factory=list)
+    refreshed: list[int] = field(default_factory=list)
     spared: int = 0
     flushed: list[list[dict[str, Any]]] = field(default_factory=list)
 
@@ -197,6 +198,10 @@ class MemorySink:
     async def publish(self, table: SinkTable, progress: Progress) -> None:  # noqa: ARG002 - the port's
         """Note what readers are told."""
         self.told.append(progress)
+
+    async def refresh(self, table: SinkTable, version: int) -> None:  # noqa: ARG002 - the port's
+        """Note which version is kept."""
+        self.refreshed.append(version)
 
     async def progress(self, table: SinkTable) -> Progress | None:  # noqa: ARG002 - the port's
         """Give what readers were told last."""

@@ -78,7 +78,7 @@ class StreamRig:
         sink = StreamSinkActivities(self.store, self.sinks.__getitem__, self.dead)
         light: list[Callable[..., Any]] = [
             book.open, book.claim_epoch, book.survey_log, book.save_state, book.release,
-            sink.write_flush, sink.publish_progress, sink.deliver_dead_letters,
+            sink.write_flush, sink.publish_progress, sink.refresh_offset, sink.deliver_dead_letters,
             sink.deliver_late_events, stream.wait_for_data,
         ]  # fmt: skip
         raw = StreamDeliverActivities(self.log, self.store)
