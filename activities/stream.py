@@ -50,6 +50,7 @@ SIDE_INLINE_BYTES = 4 * 1024
 """Records of a side output travel inline up to this size; a range has two side outputs."""
 
 _WAIT_SLICE_MS = 1_000
+_OTHERS_PAUSE_MS = 200
 
 
 class StreamActivities:
@@ -144,13 +145,22 @@ class StreamActivities:
         Returns:
             Where all of them end.
         """
-        left_ms = task.timeout_ms
+        left_ms, cursors = task.timeout_ms, task.cursors
+        if not task.others:
+            cursors = {**(await self._log.describe(task.topic)).end, **task.cursors}
         while True:
             slice_ms = min(left_ms, _WAIT_SLICE_MS)
-            topic = await self._log.wait_for_data(task.topic, task.cursors, slice_ms)
+            topic = await self._log.wait_for_data(task.topic, cursors, slice_ms)
             check_topic(task.topic, task.topic_id, topic.topic_id)
+            news = any(
+                end > task.cursors.get(n, -1)
+                for n, end in topic.end.items()
+                if task.others or n in task.cursors
+            )
+            if not news and any(end > cursors.get(n, -1) for n, end in topic.end.items()):
+                cursors, slice_ms = {**topic.end, **task.cursors}, _OTHERS_PAUSE_MS
+                await asyncio.sleep(_OTHERS_PAUSE_MS / 1000)
             left_ms -= slice_ms
-            news = any(end > task.cursors.get(n, -1) for n, end in topic.end.items())
             if news or left_ms <= 0 or activity.is_worker_shutdown():
                 return WaitResult(ends=topic.end)
 

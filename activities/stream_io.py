@@ -100,12 +100,17 @@ class KeyCombineInput(Work):
 
 
 class WaitInput(Work):
-    """Offsets beyond which there is news, and how long to wait for it."""
+    """Offsets beyond which there is news, and how long to wait for it.
+
+    Attributes:
+        others: Whether a partition that is not in `cursors` is news; to a bounded run it is not.
+    """
 
     topic: str
     topic_id: str
     cursors: dict[int, int]
     timeout_ms: int
+    others: bool = True
 
 
 class WaitResult(Model):

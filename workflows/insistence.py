@@ -62,6 +62,7 @@ class Insistence:
         queue: str = STREAM_QUEUE,
         fatal_ends: bool = False,
         abandoned: Callable[[], bool] = lambda: False,
+        on_trouble: Callable[[], None] | None = None,
     ) -> R:
         """Run an activity until it succeeds, always with the same input.
 
@@ -74,6 +75,7 @@ class Insistence:
             queue: Task queue.
             fatal_ends: Whether a final error ends the workflow instead of pausing it.
             abandoned: Whether this work alone is being cancelled, as `given_up` is for all.
+            on_trouble: Called after every round of attempts that came to nothing.
 
         Raises:
             ApplicationError: A final error, if `fatal_ends`.
@@ -99,6 +101,8 @@ class Insistence:
                     await self.pause_for(what, reason)
                 else:
                     self.trouble[what] = str(error.cause or error)
+                    if on_trouble is not None and workflow.patched("look-anew-after-outage"):
+                        on_trouble()
                     await self._shown(what, workflow.sleep(rest))
                     rest = min(rest * 2, policies.TROUBLE_PAUSE_LONGEST)
             else:

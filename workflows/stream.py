@@ -276,6 +276,7 @@ class StreamWorkflow:
         result = await self._insist.run(
             f"ranges {names}", deed, work, stream_io.AggregateResult,
             policies.COMPUTE, queue=STREAM_COMPUTE_QUEUE, abandoned=abandoned,
+            on_trouble=lambda: watermark.forget_observations(state),
         )  # fmt: skip
         if abandoned():
             return

@@ -1,6 +1,7 @@
 """News of the log while a stream has read all that it knows of."""
 
 from collections.abc import Callable
+from functools import partial
 
 from temporalio import workflow
 
@@ -41,12 +42,14 @@ async def watch_log(
         work = stream_io.WaitInput(
             topic=state.topic,
             topic_id=state.topic_id,
-            cursors={n: p.planned for n, p in state.partitions.items()},
+            cursors={n: p.planned for n, p in state.partitions.items() if p.planned != p.until},
+            others=not state.bounded,
             timeout_ms=watermark.idle_check_ms(state, event_time, asked_ms, most_ms),
         )
         result = await insist.run(
             "waiting for records", "stream.wait_for_data", work, stream_io.WaitResult,
             policies.LONG_POLL, abandoned=abandoned,
+            on_trouble=partial(watermark.forget_observations, state),
         )  # fmt: skip
         if abandoned():
             return

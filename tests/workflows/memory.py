@@ -24,6 +24,7 @@ class MemoryLog:
     Attributes:
         failures: Errors to raise, one per call of `read`, before the log works again.
         starts: First offset that is still there, where records were deleted.
+        away: Error of every call while the log cannot be reached.
     """
 
     topic: str
@@ -34,6 +35,7 @@ class MemoryLog:
     failures: list[Exception] = field(default_factory=list)
     reads: list[OffsetRange] = field(default_factory=list)
     waits: int = 0
+    away: Exception | None = None
     grown: asyncio.Event = field(default_factory=asyncio.Event)
 
     def append(self, partition: int, *values: bytes | None) -> None:
@@ -45,6 +47,8 @@ class MemoryLog:
         """Tell where the partitions start and end."""
         if topic != self.topic:
             raise TopicMissingError(topic)
+        if self.away is not None:
+            raise self.away
         ends = {n: len(values) for n, values in self.partitions.items()}
         starts = {n: self.starts.get(n, 0) for n in ends}
         return TopicState(self.topic_id, starts, ends)
@@ -82,6 +86,8 @@ class MemoryLog:
     ) -> AsyncIterator[RecordBlock]:
         """Give the range in blocks of three records."""
         self.reads.append(span)
+        if self.away is not None:
+            raise self.away
         if self.failures:
             raise self.failures.pop(0)
         if topic_id != self.topic_id or span.start < self.starts.get(span.partition, 0):
