@@ -224,3 +224,51 @@ def test_partitions_of_very_different_length_lose_nothing_when_caught_up_from_th
     engine.finish()
     assert engine.state.ledger.late == 0
     assert engine.rows() == brute_force(log)
+
+
+@st.composite
+def uneven_logs(draw: st.DrawFn) -> Log:
+    """Draw partitions of very different length and speed; a key is in all of them."""
+    log: Log = {}
+    for number, most in enumerate((200, 12, 3, 0)):
+        step_ms = draw(st.sampled_from([1, 40, 900, 20_000]))
+        at_ms, events = draw(st.integers(-5_000, 5_000)), []
+        for n in range(draw(st.integers(0, most))):
+            at_ms += step_ms
+            early_ms = draw(st.integers(0, 300)) if most < 20 else n * 37 % 300
+            events.append(Event(at_ms - early_ms, "ab"[n % 2], n, n % 5))
+        log[number] = events
+    return log
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    log=uneven_logs(),
+    max_records=st.sampled_from([3, 50, 1000]),
+    steps=st.lists(
+        st.tuples(st.sampled_from((*STEPS, "wait", "range", "merge", "plan")), st.integers(0, 9)),
+        max_size=80,
+    ),
+)
+def test_an_open_stream_that_catches_up_from_the_start_judges_no_event_late(
+    log: Log, max_records: int, steps: Steps
+) -> None:
+    """Whatever becomes idle on the way has nothing more to read; the log does not grow."""
+    engine = Engine.start(make_spec(300, max_records), log)
+    for partition in engine.state.partitions.values():
+        partition.until = None
+    for step, number in steps:
+        if step == "wait":
+            engine.now_ms += number * 3_000
+        else:
+            take(engine, [(step, number)])
+    while any(p.cursor < p.end for p in engine.state.partitions.values()):
+        take(engine, [("plan", 0), ("range", 0), ("merge", 0), ("begin_combine", 0)])
+        take(engine, [("end_combine", 0), ("write", 0), ("write", 1), ("deliver", 0)])
+        engine.now_ms += 3_000
+    assert engine.judged == {}
+    assert engine.state.ledger.late == 0
+    for partition in engine.state.partitions.values():
+        partition.until = partition.cursor
+    engine.finish()
+    assert engine.rows() == brute_force(log)

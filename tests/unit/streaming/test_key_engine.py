@@ -12,6 +12,7 @@ from streaming.partial import aggregate_events
 from streaming.progress import CombineResult, CombineTask, take_combined
 from streaming.segment import Blob, KeySpan, Segment
 from streaming.state import Flush
+from streaming.status import RewindTo
 from tests.unit.streaming.engine_log import (
     SINKS,
     Engine,
@@ -23,7 +24,18 @@ from tests.unit.streaming.engine_log import (
 )
 from tests.unit.streaming.key_engine import SMALL, combine_with, freeze_range, rows_of
 from tests.unit.streaming.state_maker import partition, ref, state_of
-from tests.unit.streaming.test_engine_model import STEP_LISTS, Steps, canonical, take
+from tests.unit.streaming.test_day_window import BERLIN, STRETCH, at, stretched
+from tests.unit.streaming.test_early import early_spec, watched
+from tests.unit.streaming.test_early_model import EARLY_STEPS, go
+from tests.unit.streaming.test_engine_model import (
+    STEP_LISTS,
+    Steps,
+    assert_late_output,
+    canonical,
+    take,
+)
+from tests.unit.streaming.test_rewind_model import REWINDS, go_back
+from tests.unit.streaming.test_sliding import patient
 from tests.workflows.memory import MemoryStore
 
 KEYS = [*"abcdefghij", None, "", "m\\n"]
@@ -44,33 +56,149 @@ def wide_logs(draw: st.DrawFn) -> Log:
     return log
 
 
+LIMITS = st.sampled_from([SMALL, KeyLimits(rows=8, most=4, lanes=2, slice_rows=3, part_rows=5)])
+WINDOWS = {
+    "tumbling": Window(kind="tumbling", size_ms=1_000),
+    "sliding": Window(kind="sliding", size_ms=1_000, slide_ms=400),
+    "session": Window(kind="session", size_ms=300),
+    "cut session": Window(kind="session", size_ms=300, max_length_ms=900),
+    "day": BERLIN,
+}
+DAYS_FROM_MS = at("2026-03-28")
+
+
+def suited(log: Log, kind: str) -> tuple[Log, int]:
+    """Stretch a log where windows are days; gives its bound of disorder too."""
+    if kind != "day":
+        return log, 800
+    return stretched(log, DAYS_FROM_MS), 800 * STRETCH
+
+
+def cut(
+    log: Log, kind: str, max_records: int, allowed_ms: int = 0, *, hidden: bool = False
+) -> Engine:
+    """Make an engine for a log of many keys whose partitions never become idle."""
+    log, disorder_ms = suited(log, kind)
+    spec = patient(make_spec(disorder_ms, max_records, allowed_ms, WINDOWS[kind]))
+    return Engine.start(spec, log, hidden=hidden)
+
+
+def assert_exact(engine: Engine) -> None:
+    for sink in SINKS:
+        assert engine.rows(sink) == brute_force(canonical(engine.log), engine.window)
+    assert engine.state.ledger.late == 0
+    assert engine.state.ledger.balanced
+
+
+@pytest.mark.parametrize("kind", WINDOWS)
 @pytest.mark.timeout(240)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=6, deadline=None)
+@given(log=wide_logs(), max_records=st.sampled_from([3, 9, 1000]), steps=STEP_LISTS, limits=LIMITS)
+def test_state_cut_by_key_gives_the_brute_force_rows_whatever_the_cuts_and_crashes(
+    kind: str, log: Log, max_records: int, steps: Steps, limits: KeyLimits
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_range, "LIMITS", limits)
+        engine = cut(log, kind, max_records)
+        take(engine, steps)
+        engine.finish()
+    assert_exact(engine)
+
+
+@pytest.mark.parametrize("kind", WINDOWS)
+@pytest.mark.timeout(240)
+@settings(max_examples=5, deadline=None)
+@given(
+    log=wide_logs(),
+    features=st.sampled_from([(2_000, None), (1, None), (None, 3_000), (2_000, 5_000)]),
+    allowed_ms=st.sampled_from([0, 1_500]),
+    max_records=st.sampled_from([3, 9, 1000]),
+    steps=EARLY_STEPS,
+    limits=LIMITS,
+)
+def test_state_cut_by_key_that_is_shown_early_ends_with_the_brute_force_rows(
+    kind: str,
+    log: Log,
+    features: tuple[int | None, int | None],
+    allowed_ms: int,
+    max_records: int,
+    steps: Steps,
+    limits: KeyLimits,
+) -> None:
+    log, disorder_ms = suited(log, kind)
+    updates_ms, close_ms = features
+    spec = early_spec(
+        updates_ms=updates_ms, close_ms=close_ms, max_records=max_records,
+        allowed_ms=allowed_ms, disorder_ms=disorder_ms, window=WINDOWS[kind],
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_range, "LIMITS", limits)
+        engine = watched(spec, log, hidden=True)
+        go(engine, steps)
+        engine.finish()
+    assert_exact(engine)
+    assert not any(engine.marks.values())
+
+
+@pytest.mark.parametrize("kind", ["tumbling", "sliding"])
+@pytest.mark.timeout(240)
+@settings(max_examples=6, deadline=None)
 @given(
     log=wide_logs(),
     max_records=st.sampled_from([3, 9, 1000]),
-    steps=STEP_LISTS,
-    limits=st.sampled_from([SMALL, KeyLimits(rows=8, most=4, lanes=2, slice_rows=3, part_rows=5)]),
-    window=st.sampled_from(
-        [Window(kind="tumbling", size_ms=1_000),
-         Window(kind="sliding", size_ms=1_000, slide_ms=400)]
-    ),
-)  # fmt: skip
-def test_state_cut_by_key_gives_the_brute_force_rows_whatever_the_cuts_and_crashes(
-    log: Log, max_records: int, steps: Steps, limits: KeyLimits, window: Window
+    before=STEP_LISTS,
+    rewinds=REWINDS,
+    limits=LIMITS,
+)
+def test_state_cut_by_key_is_rewound_to_the_brute_force_rows(
+    kind: str,
+    log: Log,
+    max_records: int,
+    before: Steps,
+    rewinds: list[tuple[RewindTo, Steps, bool]],
+    limits: KeyLimits,
 ) -> None:
-    spec = make_spec(800, max_records, window=window)
-    patient = spec.event_time.model_copy(update={"idle_timeout_ms": None})
-    spec = spec.model_copy(update={"event_time": patient})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(key_range, "LIMITS", limits)
-        engine = Engine.start(spec, log)
+        engine = cut(log, kind, max_records)
+        take(engine, before)
+        for to, steps, ends in rewinds:
+            go_back(engine, to)
+            take(engine, steps)
+            if ends:
+                engine.finish()
+        engine.finish()
+    assert_exact(engine)
+
+
+@pytest.mark.parametrize("kind", WINDOWS)
+@pytest.mark.timeout(240)
+@settings(max_examples=5, deadline=None)
+@given(
+    log=wide_logs(),
+    allowed_ms=st.sampled_from([0, 300]),
+    max_records=st.sampled_from([1, 3, 9]),
+    steps=STEP_LISTS,
+    limits=LIMITS,
+)
+def test_state_cut_by_key_loses_no_late_event_and_takes_in_all_others(
+    kind: str, log: Log, allowed_ms: int, max_records: int, steps: Steps, limits: KeyLimits
+) -> None:
+    log, _ = suited(log, kind)
+    spec = make_spec(0, max_records, allowed_ms, WINDOWS[kind])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_range, "LIMITS", limits)
+        engine = Engine.start(spec, log, hidden=True)
         take(engine, steps)
         engine.finish()
-    for sink in SINKS:
-        assert engine.rows(sink) == brute_force(canonical(log), window)
-    assert engine.state.ledger.late == 0
-    assert engine.state.ledger.balanced
+    ledger = engine.state.ledger
+    assert ledger.balanced
+    assert ledger.late == len(engine.judged)
+    assert_late_output(engine)
+    assert engine.rows("fast") == engine.rows("slow")
+    if kind != "sliding":
+        counted = sum(int(str(values[0])) for values in engine.rows().values())
+        assert counted == ledger.aggregated == ledger.consumed - ledger.late
 
 
 def test_many_keys_are_merged_in_ranges_and_flushed_in_parts(
