@@ -29,8 +29,10 @@ class Insistence:
         cancelled: Whether the workflow was cancelled before it had a state.
     """
 
-    def __init__(self, on_pause: Callable[[str], None]) -> None:
-        self._on_pause = on_pause
+    def __init__(
+        self, on_pause: Callable[[str], None], on_outage: Callable[[], None] = lambda: None
+    ) -> None:
+        self._on_pause, self._on_outage = on_pause, on_outage
         self._resumes = 0
         self._began_as = workflow.info().original_execution_run_id
         self.trouble: dict[str, str] = {}
@@ -62,7 +64,6 @@ class Insistence:
         queue: str = STREAM_QUEUE,
         fatal_ends: bool = False,
         abandoned: Callable[[], bool] = lambda: False,
-        on_trouble: Callable[[], None] | None = None,
     ) -> R:
         """Run an activity until it succeeds, always with the same input.
 
@@ -75,7 +76,6 @@ class Insistence:
             queue: Task queue.
             fatal_ends: Whether a final error ends the workflow instead of pausing it.
             abandoned: Whether this work alone is being cancelled, as `given_up` is for all.
-            on_trouble: Called after every round of attempts that came to nothing.
 
         Raises:
             ApplicationError: A final error, if `fatal_ends`.
@@ -101,8 +101,9 @@ class Insistence:
                     await self.pause_for(what, reason)
                 else:
                     self.trouble[what] = str(error.cause or error)
-                    if on_trouble is not None and workflow.patched("look-anew-after-outage"):
-                        on_trouble()
+                    reads = policy in policies.READING
+                    if reads and workflow.patched("look-anew-after-outage"):
+                        self._on_outage()
                     await self._shown(what, workflow.sleep(rest))
                     rest = min(rest * 2, policies.TROUBLE_PAUSE_LONGEST)
             else:

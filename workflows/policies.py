@@ -43,6 +43,9 @@ BOOKKEEPING = Policy(timedelta(seconds=60), timedelta(seconds=15), _retry(6))
 LONG_POLL = Policy(timedelta(seconds=60), timedelta(seconds=15), _retry(3))
 """Waiting for new records."""
 
+READING = (COMPUTE, LONG_POLL)
+"""Work that reads the log, and may fail because it cannot be reached."""
+
 LOST_ROUNDS = 3
 """Work whose attempts lost their workers in so many rounds in a row is taken for the reason."""
 

@@ -61,7 +61,7 @@ class StreamWorkflow:
         self._reading = Reading()
         self._combining = False
         self._garbage = GarbageRelease()
-        self._insist = Insistence(self._pause)
+        self._insist = Insistence(self._pause, self._look_anew)
         self._rewinding = Rewinding(task.spec, self._plan.windowing, self._insist)
         self._attribute = StateAttribute(task.spec.name, task.spec.kind)
         self._changed = True
@@ -153,6 +153,11 @@ class StreamWorkflow:
         if state.mode == "running":
             state.mode, state.reason = "paused", reason
         self._changed = True
+
+    def _look_anew(self) -> None:
+        """Take nothing for idle or quiet because of what was seen before an outage."""
+        if self._state is not None:
+            watermark.forget_observations(self._state)
 
     # --- the loop ----------------------------------------------------------------------------
 
@@ -276,7 +281,6 @@ class StreamWorkflow:
         result = await self._insist.run(
             f"ranges {names}", deed, work, stream_io.AggregateResult,
             policies.COMPUTE, queue=STREAM_COMPUTE_QUEUE, abandoned=abandoned,
-            on_trouble=lambda: watermark.forget_observations(state),
         )  # fmt: skip
         if abandoned():
             return

@@ -1,7 +1,6 @@
 """News of the log while a stream has read all that it knows of."""
 
 from collections.abc import Callable
-from functools import partial
 
 from temporalio import workflow
 
@@ -49,7 +48,6 @@ async def watch_log(
         result = await insist.run(
             "waiting for records", "stream.wait_for_data", work, stream_io.WaitResult,
             policies.LONG_POLL, abandoned=abandoned,
-            on_trouble=partial(watermark.forget_observations, state),
         )  # fmt: skip
         if abandoned():
             return
