@@ -12,6 +12,7 @@ from activities.blob import freeze, thaw
 from activities.heartbeat import with_heartbeats
 from activities.ports import RecordLog
 from activities.resource import bound
+from activities.seen_store import close_duplicates, open_duplicates
 from activities.stream_io import (
     AggregateInput,
     AggregateResult,
@@ -27,6 +28,7 @@ from pipelines.stream import StreamSpec
 from streaming.combine import combine, count_unshown, earliest_due, pane_span
 from streaming.dead_letter import dead_letter_frame
 from streaming.decode import Decoded, RecordDecoder
+from streaming.duplicate import Duplicates
 from streaming.late_event import late_event_frame
 from streaming.ledger import Ledger
 from streaming.merge_step import combine_result
@@ -75,7 +77,8 @@ class StreamActivities:
     async def _aggregate(
         self, plan: StreamPlan, topic_id: str, task: RangeTask, share_bytes: int
     ) -> RangeResult:
-        work = _RangeWork(plan, task)
+        duplicates = await open_duplicates(plan, self._store, task)
+        work = _RangeWork(plan, task, duplicates)
         side_bytes = min(SIDE_INLINE_BYTES, share_bytes // 4)
         blocks = self._log.read(task.span, topic_id, BLOCK_BYTES)
         async for block in _timed(blocks, work):
@@ -116,6 +119,7 @@ class StreamActivities:
             segment=segment,
             dead=dead,
             late=late,
+            seen=await close_duplicates(self._store, prefix, duplicates),
             timings_us=work.timings_us,
         )
 
@@ -168,9 +172,10 @@ class StreamActivities:
 class _RangeWork:
     """Partials, side outputs and counts of one range, block by block."""
 
-    def __init__(self, plan: StreamPlan, task: RangeTask) -> None:
+    def __init__(self, plan: StreamPlan, task: RangeTask, duplicates: Duplicates | None) -> None:
         self._plan = plan
         self._task = task
+        self._duplicates = duplicates
         self._decoder = decoder_of(plan.spec)
         self._held: list[tuple[RecordBlock, Decoded]] = []
         self._parts: list[RangePartial] = []
@@ -203,6 +208,7 @@ class _RangeWork:
             self._task.watermark_ms,
             self._task.span.partition,
             self._task.floor_ms,
+            self._duplicates,
         )
         self.ledger = self.ledger.plus(partial.ledger)
         self._parts.append(partial)

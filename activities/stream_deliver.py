@@ -12,6 +12,7 @@ from activities.blob import freeze, thaw
 from activities.heartbeat import with_heartbeats
 from activities.ports import RecordLog
 from activities.resource import bound
+from activities.seen_store import close_duplicates, open_duplicates
 from activities.stream import (
     ANSWER_BYTES,
     BLOCK_BYTES,
@@ -24,6 +25,7 @@ from common.names import epoch_prefix
 from common.payloads import ObjectStore, Ref
 from streaming.dead_letter import dead_letter_frame
 from streaming.decode import Decoded
+from streaming.duplicate import Duplicates
 from streaming.ledger import Ledger
 from streaming.plan import StreamPlan, compile_stream
 from streaming.progress import RangeResult
@@ -65,7 +67,8 @@ class StreamDeliverActivities:
     async def _deliver(
         self, plan: StreamPlan, topic_id: str, task: RangeTask, share_bytes: int
     ) -> RangeResult:
-        work = _RangeWork(plan, task)
+        duplicates = await open_duplicates(plan, self._store, task)
+        work = _RangeWork(plan, task, duplicates)
         inline_bytes = min(ROWS_INLINE_BYTES, share_bytes)
         frozen = _Frozen(self._store, work.prefix, recurring=bool(plan.spec.identity))
         async for held in work.batches(
@@ -89,6 +92,7 @@ class StreamDeliverActivities:
             dead=dead,
             rows=tables,
             superseded=frozen.superseded,
+            seen=await close_duplicates(self._store, work.prefix, duplicates),
             timings_us=work.timings_us,
         )
 
@@ -96,9 +100,10 @@ class StreamDeliverActivities:
 class _RangeWork:
     """Side outputs and counts of one range, batch by batch."""
 
-    def __init__(self, plan: StreamPlan, task: RangeTask) -> None:
+    def __init__(self, plan: StreamPlan, task: RangeTask, duplicates: Duplicates | None) -> None:
         self._plan = plan
         self._task = task
+        self._duplicates = duplicates
         self._decoder = decoder_of(plan.spec)
         span = task.span
         self.prefix = (
@@ -143,7 +148,7 @@ class _RangeWork:
         """Turn decoded blocks into rows; counts and dead letters are kept."""
         started = time.perf_counter()
         events = pl.concat([decoded.rows for _, decoded in held])
-        rows = raw_rows(self._plan, events, self._task.span.partition)
+        rows = raw_rows(self._plan, events, self._task.span.partition, self._duplicates)
         self.ledger = self.ledger.plus(rows.ledger)
         if rows.max_event_ms is not None:
             known_ms = rows.max_event_ms if self.maximum_ms is None else self.maximum_ms

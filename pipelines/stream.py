@@ -11,7 +11,7 @@ EPOCH_BITS = 40
 BY_CLOCK = "closed_by_clock"
 """Column of streams with `close_after`: whether the clock closed the row's window."""
 
-_LATER = frozenset({"identity", "late_table", "transform"})
+_LATER = frozenset({"identity", "late_table", "transform", "deduplicate"})
 """Options of a stream that came after states had been saved."""
 
 UNGROUPABLE = frozenset({"float64", "json", "list"})
@@ -117,6 +117,18 @@ class SinkSpec(Model):
         return f"{self.kind}:{self.table}"
 
 
+class Deduplicate(Model):
+    """Which events are dropped because one before them was the same.
+
+    Attributes:
+        by: Columns whose values make two events the same; null is a value, too.
+        within_ms: How far, in event time, the one before may be behind the latest of its partition.
+    """
+
+    by: list[str]
+    within_ms: int
+
+
 class StreamSpec(Model):
     """A stream as its file declares it; defaults filled in, durations in milliseconds.
 
@@ -127,6 +139,7 @@ class StreamSpec(Model):
         emit_updates_ms: Interval of early emissions; None emits final rows only.
         identity: Columns that identify an event of a raw stream; none is its position in the log.
         late_table: Table that late events go to, where it is no topic.
+        deduplicate: Which events are dropped as duplicates; None keeps all.
     """
 
     kind: Literal["stream"] = "stream"
@@ -150,6 +163,7 @@ class StreamSpec(Model):
     identity: list[str] = []
     limits: Bounds = Bounds()
     late_table: SinkSpec | None = None
+    deduplicate: Deduplicate | None = None
 
     @property
     def raw(self) -> bool:

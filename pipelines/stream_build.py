@@ -7,6 +7,7 @@ from pipelines.problem import Path
 from pipelines.stream import (
     TARGET_OPTION,
     Bounds,
+    Deduplicate,
     EventTime,
     Late,
     SinkSpec,
@@ -43,6 +44,7 @@ def build_stream(values: Values) -> StreamSpec:
         window=_window(values["window"]) if "window" in values else None,
         late=Late(**_late(values.get("late", {}))),
         late_table=_late_table(values.get("late", {})),
+        deduplicate=_deduplicate(values["deduplicate"]) if "deduplicate" in values else None,
         emit_updates_ms=None if emit == "final" else emit["updates"],
         sinks=[_sink(*next(iter(sink.items()))) for sink in values["sinks"]],
         trigger=_trigger(values.get("trigger", {})),
@@ -73,6 +75,10 @@ def _late(options: Values) -> dict[str, Any]:
     return {**late, "allowed_ms": options["allowed"]} if "allowed" in options else late
 
 
+def _deduplicate(options: Values) -> Deduplicate:
+    return Deduplicate(by=options["by"], within_ms=options["within"])
+
+
 def _late_table(options: Values) -> SinkSpec | None:
     to = options.get("to")
     return _sink(*next(iter(to.items()))) if isinstance(to, dict) else None
@@ -100,6 +106,8 @@ def unsupported(spec: StreamSpec) -> list[tuple[Path, str]]:
     if window is not None and window.timezone is not None and window.kind != "tumbling":
         what = f"{window.kind} windows that follow a time zone; take `tumbling`"
         found.append((("window", "timezone"), what))
+    if spec.deduplicate is not None and any(step.expand for step in spec.transform):
+        found.append((("deduplicate",), "de-duplication in a stream that expands its records"))
     if spec.raw:
         found += [
             (("transform", place, "expand"), "`expand` in a stream without a window")

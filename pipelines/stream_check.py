@@ -9,6 +9,7 @@ from common.near_miss import near_miss
 from common.time_zone import time_zone
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
+from pipelines.deduplicate_check import check_deduplicate
 from pipelines.document import MISSING, Document, Plain
 from pipelines.duration import format_duration
 from pipelines.expression_aggregate import parse_aggregate
@@ -30,6 +31,7 @@ def check_stream(document: Document, values: Values) -> None:
     _event_time(document, values, fields)
     columns = Columns(dict(fields), set(_part(values, "source", "fields") or {}) - set(fields))
     check_rows(document, values, columns)
+    check_deduplicate(document, values, columns.known, columns.broken)
     keys = _group_by(document, values, columns)
     _aggregates(document, values, columns, keys)
     _window(document, values)

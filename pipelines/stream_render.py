@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipelines.duration import format_duration
-from pipelines.stream import TARGET_OPTION, EventTime, SinkSpec, StreamSpec, Window
+from pipelines.stream import TARGET_OPTION, Deduplicate, EventTime, SinkSpec, StreamSpec, Window
 from pipelines.transform import Step
 from pipelines.transform_build import render_step
 
@@ -21,6 +21,7 @@ def render_stream(spec: StreamSpec) -> Values:
         "event_time": _event_time(spec.event_time),
         **render_step(Step(where=spec.where, derive=spec.derive)),
         "transform": [render_step(step) for step in spec.transform],
+        "deduplicate": _deduplicate(spec.deduplicate) if spec.deduplicate else None,
         "group_by": spec.group_by,
         "window": _window(spec.window) if spec.window else None,
         "aggregate": spec.aggregate,
@@ -47,6 +48,10 @@ def _event_time(event_time: EventTime) -> Values:
         "field": event_time.field,
         **_durations({name.removesuffix("_ms"): given[name] for name in given}),
     }
+
+
+def _deduplicate(deduplicate: Deduplicate) -> Values:
+    return {"by": deduplicate.by, "within": format_duration(deduplicate.within_ms)}
 
 
 def _window(window: Window) -> Values:

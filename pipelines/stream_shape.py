@@ -88,6 +88,14 @@ STREAM = Options(
         "where": WHERE,
         "derive": DERIVE,
         "transform": TRANSFORM,
+        "deduplicate": Options(
+            {
+                "by": Listing(_COLUMN, 1, "Fields or derived columns that make events the same"),
+                "within": Duration(1, "How far back in event time the one before may be"),
+            },
+            required=("by", "within"),
+            doc="Drops events that came before in their partition",
+        ),
         "group_by": Listing(_COLUMN, doc="Fields or derived columns that make the key"),
         "window": Options(
             {

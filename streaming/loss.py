@@ -5,6 +5,7 @@ from pipelines.stream import StreamSpec
 from streaming.ledger import Ledger
 from streaming.offset_range import OffsetRange
 from streaming.progress import RangeResult, merge_next
+from streaming.seen import let_go
 from streaming.state import PartitionState, RangeTask, StreamState
 
 Results = dict[tuple[int, int], RangeResult]
@@ -98,6 +99,8 @@ def _leave_topic(
     state.ledger = state.ledger.plus(Ledger(skipped=unread + sum(survey.start.values())))
     results.clear()
     state.planned = []
+    for partition in state.partitions.values():
+        state.garbage += let_go(partition.seen, None)
     state.topic_id = survey.topic_id
     state.partitions = {
         number: PartitionState(

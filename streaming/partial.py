@@ -9,6 +9,7 @@ from polars.exceptions import PolarsError
 
 from common.errors import UserFunctionError
 from streaming.aggregate import PARTITION
+from streaming.duplicate import BatchJudge, Duplicates
 from streaming.group_key import may_be_long, outside_time, refusal
 from streaming.ledger import Ledger
 from streaming.plan import StreamPlan
@@ -77,18 +78,28 @@ class _Split:
     ledger: Ledger
 
 
+@dataclass(frozen=True)
+class _Judges:
+    """What decides which events are aggregated, for one part of a batch."""
+
+    watermark_ms: int | None
+    floor_ms: int | None
+    duplicates: BatchJudge
+
+
 def aggregate_events(
     plan: StreamPlan,
     events: pl.DataFrame,
     watermark_ms: int | None,
     partition: int = 0,
     floor_ms: int | None = None,
+    duplicates: Duplicates | None = None,
 ) -> RangePartial:
     """Filter, derive, judge lateness and aggregate.
 
-    An event counts once, where it falls first: a step fails, filtered, late, below the floor,
-    an aggregate's argument fails or its group is one that no table can hold. All rows that it was
-    expanded into fall together, but for those that a condition leaves out.
+    An event counts once, where it falls first: a step fails, filtered, duplicate, late, below the
+    floor, an aggregate's argument fails or its group is one that no table can hold. All rows that
+    it was expanded into fall together, but for those that a condition leaves out.
 
     Args:
         plan: The compiled stream.
@@ -99,14 +110,17 @@ def aggregate_events(
         partition: The partition that all events come from.
         floor_ms: An event before this window boundary has windows of an older epoch only; None
             where a stream was not rewound.
+        duplicates: Drops events that came before; None keeps all.
     """
     rows = events.with_row_index("_row").with_columns(
         pl.col(plan.spec.event_time.field).dt.epoch("ms").alias("_event_ms"),
         pl.lit(partition, dtype=pl.Int32).alias(PARTITION),
     )
-    return _joined(
-        plan, [_aggregate(plan, part, watermark_ms, floor_ms) for part in plan.steps.cuts(rows)]
-    )
+    parts = [
+        _aggregate(plan, part, _Judges(watermark_ms, floor_ms, BatchJudge(duplicates)))
+        for part in plan.steps.cuts(rows)
+    ]
+    return _joined(plan, parts)
 
 
 def _joined(plan: StreamPlan, parts: list[RangePartial]) -> RangePartial:
@@ -123,24 +137,23 @@ def _joined(plan: StreamPlan, parts: list[RangePartial]) -> RangePartial:
     )
 
 
-def _aggregate(
-    plan: StreamPlan, rows: pl.DataFrame, watermark_ms: int | None, floor_ms: int | None
-) -> RangePartial:
+def _aggregate(plan: StreamPlan, rows: pl.DataFrame, judges: _Judges) -> RangePartial:
     maximum_ms: int | None = rows.select(pl.col("_event_ms").max()).item()
     errors: list[RowError] = []
     try:
-        split = _split(plan, rows, watermark_ms, floor_ms)
+        split = _split(plan, rows, judges)
         frame = start_partials(plan, split.kept)
     except PolarsError:
-        rows, errors = _set_apart(plan, rows, watermark_ms, floor_ms)
-        split = _split(plan, rows, watermark_ms, floor_ms)
+        rows, errors = _set_apart(plan, rows, judges)
+        split = _split(plan, rows, judges)
         frame = start_partials(plan, split.kept)
     unfit = _once(_unfit(plan, frame, split.kept))
     if unfit:
         errors += unfit
-        split = _split(plan, _without(rows, unfit), watermark_ms, floor_ms)
+        split = _split(plan, _without(rows, unfit), judges)
         frame = start_partials(plan, split.kept)
     if plan.windowing.slides:
+        watermark_ms = judges.watermark_ms
         since_ms = _EVER if watermark_ms is None else watermark_ms - plan.spec.late.allowed_ms
         frame = frame.with_columns(pl.lit(since_ms, dtype=pl.Int64).alias(SINCE))
     return RangePartial(
@@ -153,13 +166,13 @@ def _aggregate(
 
 
 def _set_apart(
-    plan: StreamPlan, rows: pl.DataFrame, watermark_ms: int | None, floor_ms: int | None
+    plan: StreamPlan, rows: pl.DataFrame, judges: _Judges
 ) -> tuple[pl.DataFrame, list[RowError]]:
     """Part the records that can be computed from those that cannot."""
     errors: list[RowError] = []
     find_failures(plan.steps.apply, rows, errors)
     try:
-        on_time = _split(plan, _without(rows, errors), watermark_ms, floor_ms).kept
+        on_time = _split(plan, _without(rows, errors), judges).kept
     except PolarsError as error:
         if not plan.steps.calls:
             raise
@@ -172,13 +185,13 @@ def _set_apart(
     return _without(rows, errors), errors
 
 
-def _split(
-    plan: StreamPlan, rows: pl.DataFrame, watermark_ms: int | None, floor_ms: int | None
-) -> _Split:
-    """Apply the steps, and part the late events and those below the floor from those on time."""
+def _split(plan: StreamPlan, rows: pl.DataFrame, judges: _Judges) -> _Split:
+    """Apply the steps, and part duplicates, late events and those below the floor from others."""
+    watermark_ms, floor_ms = judges.watermark_ms, judges.floor_ms
     passed = plan.steps.apply(rows)
     filtered = rows.height - plan.steps.records(passed)
-    kept = plan.windowing.assign(passed, "_event_ms")
+    once = judges.duplicates.drop(passed, "_event_ms")
+    kept = plan.windowing.assign(once, "_event_ms")
     late = pl.DataFrame(schema=LATE_SCHEMA)
     if watermark_ms is not None:
         closed_ms = watermark_ms - plan.spec.late.allowed_ms
@@ -199,6 +212,7 @@ def _split(
         expanded=kept.height - left,
         aggregated=kept.height,
         filtered=filtered,
+        duplicate=passed.height - once.height,
         late=late.height,
         below_floor=records - left,
     )

@@ -24,6 +24,8 @@ class StreamPlan:
         steps: What becomes of the rows before they are grouped.
         columns: Declared fields and added columns and their types, in order of declaration.
         keys: Group keys and their types.
+        duplicate_keys: Columns that make two events the same, and their types; empty where
+            duplicates are kept.
         aggregates: Output columns in order of declaration.
     """
 
@@ -33,6 +35,7 @@ class StreamPlan:
     steps: CompiledSteps
     columns: tuple[tuple[str, FieldType], ...]
     keys: tuple[tuple[str, FieldType], ...]
+    duplicate_keys: tuple[tuple[str, FieldType], ...]
     aggregates: tuple[Aggregate, ...]
     windowing: Windowing
 
@@ -47,7 +50,8 @@ def _compile(spec_json: str) -> StreamPlan:
     spec = StreamSpec.model_validate_json(spec_json)
     fields = {name: parse_field_type(text) for name, text in spec.fields.items()}
     known = compile_steps(spec, fields, None).types
-    read = {spec.event_time.field, *spec.group_by}
+    once_by = spec.deduplicate.by if spec.deduplicate else []
+    read = {spec.event_time.field, *spec.group_by, *once_by}
     aggregates: list[Aggregate] = []
     for index, (column, text) in enumerate(spec.aggregate.items()):
         call = parse_aggregate(text, known, spec.event_time.field)
@@ -61,6 +65,7 @@ def _compile(spec_json: str) -> StreamPlan:
         steps=steps,
         columns=tuple(steps.types.items()),
         keys=tuple((name, known[name]) for name in spec.group_by),
+        duplicate_keys=tuple((name, known[name]) for name in once_by),
         aggregates=tuple(aggregates),
         windowing=windowing(spec.window or Window(kind="tumbling", size_ms=1)),
     )

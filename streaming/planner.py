@@ -58,6 +58,8 @@ def plan_ranges(state: StreamState, spec: StreamSpec, limits: Limits, now_ms: in
     tasks: list[RangeTask] = []
     wake_ms: int | None = None
     share = max(1, limits.ranges // max(1, len(state.partitions)))
+    if spec.deduplicate is not None:
+        share = 1  # a range is judged by what the one before it left
     for number in sorted(state.partitions, key=lambda n: _progress(state.partitions[n])):
         partition = state.partitions[number]
         if _drifted(state, partition, spec):
@@ -126,6 +128,7 @@ def _cut(
         now_ms=now_ms,
         floor_ms=state.floor_ms,
         key_ranges=state.key_ranges,
+        seen=partition.seen,
     )
     partition.planned = stop
     partition.cut_ms = now_ms

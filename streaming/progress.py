@@ -20,6 +20,7 @@ from streaming.offset_index import at_most, note
 from streaming.offset_range import OffsetRange
 from streaming.planner import catching_up
 from streaming.raw_flush import take_rows
+from streaming.seen import Seen, let_go
 from streaming.segment import Blob, Segment
 from streaming.side_output import SideName
 from streaming.state import FLUSH_CHUNK_ROWS, Flush, RangeTask, StreamState
@@ -47,6 +48,7 @@ class RangeResult(Model):
         late: Late events, in pieces; none unless the stream keeps them.
         rows: Rows of a raw stream, in one table or several.
         superseded: Objects made on the way that nothing needs.
+        seen: What de-duplication remembers from then on; None leaves it as it was.
         ends: Ends of all partitions, read after the range.
         timings_us: Time per stage in microseconds, for the benchmark.
     """
@@ -60,6 +62,7 @@ class RangeResult(Model):
     late: list[Blob] = []
     rows: list[Blob] = []
     superseded: list[Ref] = []
+    seen: Seen | None = None
     ends: dict[int, int] = {}
     timings_us: dict[str, int] = {}
 
@@ -130,6 +133,9 @@ def merge_next(
             partition.index = note(partition.index, partition.cursor, seen_ms, most)
             take_rows(state, result.span, result.rows)
             state.garbage += result.superseded
+            if result.seen is not None:
+                state.garbage += let_go(partition.seen, result.seen)
+                partition.seen = result.seen
             partition.cursor = result.span.stop
             state.planned = [t for t in state.planned if t.span != result.span]
             state.ledger = state.ledger.plus(result.ledger)

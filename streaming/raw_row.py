@@ -8,6 +8,7 @@ from polars.exceptions import PolarsError
 from contracts.field_type import FieldType
 from pipelines.stream import POSITION
 from streaming.decode import OFFSET
+from streaming.duplicate import Duplicates
 from streaming.group_key import MAX_KEY_BYTES, canonical_key, may_be_long
 from streaming.ledger import Ledger
 from streaming.partial import RowError, find_failures
@@ -53,16 +54,19 @@ def raw_columns(plan: StreamPlan) -> dict[str, FieldType]:
     return columns | _POSITION_TYPES
 
 
-def raw_rows(plan: StreamPlan, events: pl.DataFrame, partition: int) -> RawRows:
+def raw_rows(
+    plan: StreamPlan, events: pl.DataFrame, partition: int, duplicates: Duplicates | None = None
+) -> RawRows:
     """Filter, derive and identify events.
 
-    An event counts once, where it falls first: a step fails, filtered, its identity is
-    one that no table can hold, delivered.
+    An event counts once, where it falls first: a step fails, filtered, duplicate, its
+    identity is one that no table can hold, delivered.
 
     Args:
         plan: The compiled stream.
         events: Decoded events in offset order, with all declared fields and `_offset`.
         partition: The partition that all events come from.
+        duplicates: Drops events that came before; None keeps all.
     """
     rows = events.with_row_index("_row")
     at = pl.col(plan.spec.event_time.field).dt.epoch("ms")
@@ -74,7 +78,11 @@ def raw_rows(plan: StreamPlan, events: pl.DataFrame, partition: int) -> RawRows:
         find_failures(plan.steps.apply, rows, errors)
         rows = rows.filter(~pl.col("_row").is_in([error.row for error in errors]))
         passed = plan.steps.apply(rows)
-    filtered = rows.height - passed.height
+    filtered, duplicate = rows.height - passed.height, 0
+    if duplicates is not None:
+        count = passed.height
+        passed = passed.filter(~duplicates.judge(passed, passed.select(at).to_series()))
+        duplicate = count - passed.height
     keys = _key_columns(plan)
     placed = passed.with_columns(
         pl.lit(plan.spec.topic).alias(_TOPIC),
@@ -90,7 +98,12 @@ def raw_rows(plan: StreamPlan, events: pl.DataFrame, partition: int) -> RawRows:
             for row, size in unfit.iter_rows()
         ]
         placed = placed.filter(long <= MAX_KEY_BYTES)
-    counts = Ledger(delivered=placed.height, filtered=filtered, dead_lettered=len(errors))
+    counts = Ledger(
+        delivered=placed.height,
+        filtered=filtered,
+        duplicate=duplicate,
+        dead_lettered=len(errors),
+    )
     frame = placed.select(*raw_columns(plan), KEY, DELETED)
     if plan.spec.identity:
         frame = frame.unique(KEY, keep="last", maintain_order=True)

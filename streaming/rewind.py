@@ -121,7 +121,16 @@ def forget_results(state: StreamState, results: dict[tuple[int, int], RangeResul
 
 
 def _require_boundaries(spec: StreamSpec) -> None:
-    """Refuse windows whose boundaries do not follow from a size and a distance."""
+    """Refuse windows whose boundaries do not follow from a size and a distance.
+
+    Also de-duplication, which would not know the events before the restart any more.
+    """
+    if spec.deduplicate is not None:
+        raise UsageError(
+            f"rewind of stream `{spec.name}`: expected one without `deduplicate`, got one with it, "
+            "which would no longer know the events before that point: not supported yet by this "
+            "version; start it with `--fresh`"
+        )
     window = spec.window
     if window is not None and (window.kind == "session" or window.timezone is not None):
         zone = "" if window.timezone is None else " in a time zone"

@@ -15,6 +15,7 @@ from common.payloads import Ref
 from streaming.ledger import Ledger
 from streaming.offset_index import Entry
 from streaming.offset_range import OffsetRange
+from streaming.seen import Seen
 from streaming.segment import Blob, Segment
 from streaming.side_output import SideName, SideOutput
 from streaming.tuning import Tuning
@@ -43,6 +44,7 @@ class PartitionState(_Mutable):
         idle: Whether the partition no longer holds back the watermark.
         cut_ms: Workflow time at which the last range was cut.
         index: What is known of event times before some offsets, for rewinds.
+        seen: What de-duplication remembers of the events before the cursor.
     """
 
     cursor: int
@@ -54,6 +56,7 @@ class PartitionState(_Mutable):
     idle: bool = False
     cut_ms: int = 0
     index: list[Entry] = []
+    seen: Seen | None = None
 
     @property
     def target(self) -> int:
@@ -76,6 +79,7 @@ class RangeTask(_Mutable):
         floor_ms: Windows that begin before it are not computed again; None computes all.
         flush_seq: Flush that its rows go to, of a raw stream; None where windows are flushed.
         key_ranges: Into how many key ranges the state was cut then, and a big partial with it.
+        seen: What de-duplication remembers of the events before it.
     """
 
     span: OffsetRange
@@ -85,6 +89,7 @@ class RangeTask(_Mutable):
     floor_ms: int | None = None
     flush_seq: int | None = None
     key_ranges: int = 1
+    seen: Seen | None = None
 
 
 class Retirement(_Mutable):

@@ -26,7 +26,7 @@ from common.settings import Settings, WorkerSettings
 from connectors.temporal import connect
 from devstack import stack as devstack
 from devstack.sample.sales import START_MS, SalesShape
-from pipelines.stream import Late, SinkSpec, StreamSpec, Window
+from pipelines.stream import Deduplicate, Late, SinkSpec, StreamSpec, Window
 from pipelines.transform import Step
 from streaming.status import RewindTo, Rewound
 from tests.stack_rig import StreamOnStack, fill, sales_spec
@@ -287,6 +287,24 @@ async def early(recorder: Recorder) -> None:
     await save_chain(recorder, stream, "early")
 
 
+async def deduplicated(recorder: Recorder) -> None:
+    """Count copies once: stop in the middle, then go on, continued as new, to the pinned end."""
+    stream = await recorder.stream("deduplicated", 6_000, 500)
+    options = Deduplicate(by=["event_id"], within_ms=3_600_000)
+    stream.spec = stream.spec.model_copy(update={"deduplicate": options})
+    await recorder.fill("deduplicated", 3_000)
+    await stream.start(until_latest=False)
+    await stream.until(lambda s: s.ledger.consumed > 0)
+    await stream.handle.signal("stop")
+    await stream.handle.result()
+    await recorder.save(stream.spec, "deduplicated-first", stream.run_id)
+    await stream.start(history_events=80)
+    result = await stream.handle.result()
+    if result.ledger.duplicate < 2_900 or not result.ledger.balanced:
+        raise RuntimeError(f"expected about 3,000 duplicates, got {result.ledger}")
+    await save_chain(recorder, stream, "deduplicated")
+
+
 async def alter(settings: Settings, statement: str) -> None:
     """Change a table behind the sink's back."""
     dsn = settings.timescaledb.dsn
@@ -313,6 +331,7 @@ SCENARIOS: dict[str, Callable[[Recorder], Awaitable[None]]] = {
         rewound,
         many_keys,
         early,
+        deduplicated,
     )
 }
 

@@ -222,6 +222,28 @@ _MISTAKES = [
         "late: {allowd: 1s}\nsinks:",
         "late.allowd: unknown option, expected one of allowed, to; did you mean `allowed`?",
     ),
+    (
+        "sinks:",
+        "deduplicate: {by: [custmer], within: 1h}\nsinks:",
+        "deduplicate.by[0]: no field or derived column `custmer`; did you mean `customer`?",
+    ),
+    (
+        "sinks:",
+        "deduplicate: {by: [customer, weight], within: 1h}\nsinks:",
+        "deduplicate.by[1]: expected a type that keys can have, got `weight` of type `float64?`",
+    ),
+    (
+        "sinks:",
+        "deduplicate: {by: [euros, customer, euros], within: 1h}\nsinks:",
+        "deduplicate.by[2]: expected each column once, got `euros` again",
+    ),
+    ("sinks:", "deduplicate: {by: [], within: 1h}\nsinks:", "deduplicate.by: expected "),
+    ("sinks:", "deduplicate: {by: [customer]}\nsinks:", "deduplicate.within: expected "),
+    (
+        "sinks:",
+        "deduplicate: {by: [customer], within: 0s}\nsinks:",
+        "deduplicate.within: expected a duration",
+    ),
     ("sinks:", "late: {to: a b}\nsinks:", "late.to: expected a topic name of letters"),
     ("sinks:", "late: {to: ..}\nsinks:", "late.to: expected a topic name of letters"),
     (
@@ -291,6 +313,17 @@ def test_close_after_needs_windows(tmp_path: Path) -> None:
     closes = ("{field: ts}", "{field: ts, close_after: 1m}")
     with pytest.raises(PipelineSpecError, match=r"close_after: expected only with `window`"):
         load_pipeline(write(tmp_path, (raw, ""), closes))
+
+
+def test_duplicates_of_expanded_records_are_refused(tmp_path: Path) -> None:
+    steps = "transform:\n  - expand: {tag: unnest(tags)}\n"
+    path = write(
+        tmp_path,
+        ("weight: float64?", "tags: list<string>"),
+        ("sinks:", f"{steps}deduplicate: {{by: [customer], within: 1h}}\nsinks:"),
+    )
+    with pytest.raises(PipelineSpecError, match="  deduplicate: not supported yet by this version"):
+        load_pipeline(path)
 
 
 def test_wrong_field_is_reported_once_and_not_where_it_is_used(tmp_path: Path) -> None:

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.load import check_pipeline
-from pipelines.stream import Bounds, EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
+from pipelines.stream import (
+    Bounds,
+    Deduplicate,
+    EventTime,
+    Late,
+    SinkSpec,
+    StreamSpec,
+    Trigger,
+    Window,
+)
 from pipelines.stream_render import render_stream
 from pipelines.transform import Step
 
@@ -50,6 +59,8 @@ def _specs() -> st.SearchStrategy[StreamSpec]:
         | st.just([]),
         group_by=st.just(["c"]),
         window=_DURATION_MS.flatmap(_windows),
+        deduplicate=st.none()
+        | st.builds(Deduplicate, by=st.just(["ts", "b"]), within_ms=_DURATION_MS),
         aggregate=st.just({"n": "count(*)", "m": "max(b)"}),
         late=st.builds(Late, allowed_ms=st.integers(0, 10**6)),
         sinks=st.lists(
@@ -68,7 +79,7 @@ def _specs() -> st.SearchStrategy[StreamSpec]:
         limits=st.builds(
             Bounds, parallelism=st.integers(1, 64), max_pending_flushes=st.integers(1, 16)
         ),
-    )
+    ).filter(lambda spec: not (spec.deduplicate and spec.transform))
 
 
 @given(_specs())

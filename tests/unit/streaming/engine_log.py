@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import polars as pl
 
+from activities.seen_store import close_duplicates, open_duplicates
 from pipelines.stream import EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
 from streaming.combine import DELETED, KEY, WINDOW_START
 from streaming.decode import OFFSET, Decoded
@@ -43,7 +44,7 @@ from streaming.state import (
 from streaming.status import RewindTo
 from streaming.tuning import tuned
 from streaming.watermark import advance, observe_ends
-from tests.unit.streaming.key_engine import combine_with, freeze_range, rows_of
+from tests.unit.streaming.key_engine import combine_with, freeze_range, rows_of, run
 from tests.unit.streaming.record_maker import block_of
 from tests.unit.streaming.window_oracle import last_end_of, mean_of, starts_of
 from tests.workflows.memory import MemoryStore
@@ -232,9 +233,10 @@ class Engine:
         task = self.flying.pop(index % len(self.flying))
         span = task.span
         events = self.log[span.partition][span.start : span.stop]
+        duplicates = run(open_duplicates(self.plan_of_stream, self.store, task))
         partial = aggregate_events(
             self.plan_of_stream, to_frame(events, span.start), task.watermark_ms,
-            span.partition, task.floor_ms,
+            span.partition, task.floor_ms, duplicates,
         )  # fmt: skip
         segment = None
         if not partial.frame.is_empty():
@@ -247,6 +249,7 @@ class Engine:
             max_event_ms=partial.max_event_ms,
             segment=segment,
             late=self._late(task, events, partial.late),
+            seen=run(close_duplicates(self.store, f"range-{span}", duplicates)),
             ends=dict(self.shown),
         )
 

@@ -4,8 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming.loss import LogSurvey, Results, accept_loss
+from streaming.seen import Seen, SeenTable
+from streaming.segment import Blob
 from streaming.state import StreamState
-from tests.unit.streaming.state_maker import partition, plan_all, result, spec_with, state_of
+from tests.unit.streaming.state_maker import (
+    partition,
+    plan_all,
+    ref,
+    result,
+    spec_with,
+    state_of,
+)
 
 SPEC = spec_with()
 
@@ -113,3 +122,12 @@ def test_every_offset_is_consumed_skipped_or_still_to_read(
         offset for begin, stop in kept for offset in range(begin, stop)
     }
     assert state.ledger.skipped == len(skipped)
+
+
+def test_another_topic_begins_with_nothing_seen() -> None:
+    known = SeenTable(blob=Blob(row_count=1, size_bytes=1, ref=ref("seen")), newest_ms=5)
+    state = state_of(partition(end=50))
+    state.partitions[0].seen = Seen(max_event_ms=5, tables=[known])
+    accept_loss(state, SPEC, {}, survey(0, 9, "other"), 0)
+    assert state.partitions[0].seen is None
+    assert [one.key for one in state.garbage] == [ref("seen").key]
