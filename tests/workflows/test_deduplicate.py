@@ -66,13 +66,14 @@ async def test_a_copy_out_of_reach_counts_again_and_a_filtered_one_is_not_rememb
 
 async def test_a_raw_stream_delivers_the_first_of_the_same(rig: StreamRig) -> None:
     rig.log.append(0, *numbered(0, 1, 1, 2, 0, 3, 4, 4, 1))
-    raw = {"window": None, "group_by": [], "aggregate": {}}
-    handle = await rig.start(once(rig, **raw))
+    raw: dict[str, object] = {"window": None, "group_by": [], "aggregate": {}}
+    spec = once(rig).model_copy(update=raw)
+    handle = await rig.start(spec)
     await rig.until(handle, lambda s: s.ledger.consumed == 9 and s.pending_flushes == 0)
     await handle.signal("stop")
     await rig.ended(handle)
     rig.log.append(0, *numbered(4, 5))
-    result = await rig.ended(await rig.start(once(rig, **raw), until=LATEST))
+    result = await rig.ended(await rig.start(spec, until=LATEST))
     assert result.ledger == Ledger(consumed=11, delivered=6, duplicate=5)
     rows = rig.sinks["clickhouse"].rows.values()
     assert sorted(row["_offset"] for row in rows) == [0, 1, 3, 5, 6, 10]
