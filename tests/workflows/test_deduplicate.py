@@ -13,9 +13,11 @@ from tests.workflows.rig import StreamRig, event
 LATEST = StreamUntil(kind="latest")
 
 
-def once(rig: StreamRig, within_ms: int = 60_000, **changes: object) -> StreamSpec:
+def once(
+    rig: StreamRig, within_ms: int = 60_000, disorder_ms: int = 0, **changes: object
+) -> StreamSpec:
     options = Deduplicate(by=["customer"], within_ms=within_ms)
-    return rig.spec(**{"max_records": 3, "deduplicate": options, **changes})  # type: ignore[arg-type]
+    return rig.spec(disorder_ms, 3, deduplicate=options, **changes)
 
 
 def numbered(*numbers: int, every_ms: int = 100) -> list[bytes]:
