@@ -21,9 +21,10 @@ from activities.stream_sink import SinkOpener, sink_table
 from common.errors import OffsetLostError, UsageError
 from common.payloads import ObjectStore
 from pipelines.stream import StreamSpec
+from streaming.floor import look_up
 from streaming.loss import LogSurvey, accept_loss
 from streaming.plan import compile_stream
-from streaming.rewind import apply_rewind, plan_rewind
+from streaming.rewind import apply_rewind, plan_rewind, times_to_look_up
 from streaming.state import PartitionState, SinkCursor, StreamState, decode_state
 from streaming.status import StreamFrom, StreamUntil
 from streaming.watermark import forget_observations
@@ -57,7 +58,9 @@ class StreamBookActivities:
             windows = compile_stream(task.spec).windowing
             rewind = None
             if task.rewind is not None:
-                rewind = plan_rewind(state, task.spec, windows, task.rewind, topic.start)
+                times = times_to_look_up(state, task.spec, windows, task.rewind)
+                bounds = look_up(windows, times)
+                rewind = plan_rewind(state, task.spec, windows, task.rewind, topic.start, bounds)
             await record.take(saved, task.owner)
             if rewind is not None:
                 claimed = await _claim(record, task.owner, state.epoch, epoch)
@@ -87,7 +90,8 @@ class StreamBookActivities:
         record = StreamRecord(self._store, task.spec.name)
         epoch = await _claim(record, task.owner, task.epoch, in_sinks)
         run_id = activity.info().workflow_run_id or ""
-        return ClaimResult(epoch=epoch, starts=topic.start, run_id=run_id)
+        bounds = look_up(compile_stream(task.spec).windowing, task.times)
+        return ClaimResult(epoch=epoch, starts=topic.start, run_id=run_id, bounds=bounds)
 
     async def _prepare(self, spec: StreamSpec) -> tuple[int, list[str]]:
         """Prepare the sinks; gives the highest epoch they know of, and what they had to say."""

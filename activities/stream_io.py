@@ -52,20 +52,31 @@ class ClaimInput(Work):
     Attributes:
         owner: First run id of the workflow's chain.
         epoch: The epoch that it is in.
+        times: Times around which it needs to know where windows begin, in milliseconds since the
+            epoch; none unless they follow a time zone.
     """
 
     spec: StreamSpec
     topic_id: str
     owner: str
     epoch: int
+    times: list[int] = []
 
 
 class ClaimResult(Model):
-    """The epoch that was claimed, the first offset per partition, and the run that it is for."""
+    """What a rewind needs to know.
+
+    Attributes:
+        epoch: The epoch that was claimed.
+        starts: First offset per partition.
+        run_id: The run that it is for.
+        bounds: Start and end of the windows around the times that were asked for.
+    """
 
     epoch: int
     starts: dict[int, int]
     run_id: str = ""
+    bounds: list[int] = []
 
 
 class AggregateInput(Work):

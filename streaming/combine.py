@@ -71,7 +71,7 @@ def combine(
             all.
         fired_ms: `fire_ms` of the merge before this one; sliding windows that ended in between fire
             for the first time. None when none has fired.
-        floor_ms: Sliding windows that begin before it are not shown; None shows all.
+        floor_ms: Windows that begin before it are not shown; None shows all.
         early: What is shown beside the windows that have ended.
     """
     merged = merge_partials(plan, frames)
@@ -82,11 +82,12 @@ def combine(
     windows = plan.windowing
     past = ended(windows.due, fire_ms)
     fires = shown_now(plan, past, early)
-    emitted = finish(plan, merged.filter(fires))
+    shows = fires if floor_ms is None else fires & (windows.start >= floor_ms)
+    emitted = finish(plan, merged.filter(shows))
     kept = merged.with_columns(state_after(plan, past, early))
     if isinstance(windows, SessionWindowing):
         emitted = _with_tombstones(plan, emitted, merged.filter(fires))
-        kept = kept.with_columns(shown_as(merged.select(fires)))
+        kept = kept.with_columns(shown_as(merged.select(fires), floor_ms))
     emitted = _mark(plan, emitted, fire_ms, early)
     if keep_ms is not None:
         closed = windows.settled + plan.spec.late.allowed_ms <= keep_ms

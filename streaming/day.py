@@ -7,6 +7,7 @@ where midnight comes twice it begins at the first one, and a day that a zone lef
 """
 
 import functools
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -49,6 +50,12 @@ def day_windows(
     bounds = np.array(starts, np.int64)
     place = np.searchsorted(bounds, event_ms, side="right")
     return bounds[place - 1], bounds[place]
+
+
+def bounds_around(times_ms: Sequence[int], zone: str, size_ms: int, offset_ms: int) -> list[int]:
+    """Give start and end of the windows that hold some times, in order and each once."""
+    windows = day_windows(np.array(times_ms, np.int64), zone, size_ms, offset_ms)
+    return sorted({int(at_ms) for bounds in windows for at_ms in bounds})
 
 
 @functools.lru_cache(maxsize=100_000)

@@ -108,8 +108,9 @@ def aggregate_events(
         watermark_ms: The watermark pinned in the range's input; lateness is judged against it
             alone.
         partition: The partition that all events come from.
-        floor_ms: An event before this window boundary has windows of an older epoch only; None
-            where a stream was not rewound.
+        floor_ms: An event before this window boundary has windows of an older epoch only, and is
+            looked at where it tells that a session began before it; None where a stream was not
+            rewound.
         duplicates: Drops events that came before; None keeps all.
     """
     rows = events.with_row_index("_row").with_columns(
@@ -206,11 +207,12 @@ def _split(plan: StreamPlan, rows: pl.DataFrame, judges: _Judges) -> _Split:
             late = late.unique(ROW, keep="first", maintain_order=True)
     records = plan.steps.records(kept)
     if floor_ms is not None:
-        kept = kept.filter(pl.col("_event_ms") >= floor_ms)
-    left = plan.steps.records(kept)
+        kept = kept.filter(pl.col("_event_ms") >= plan.windowing.reads_from(floor_ms))
+    shown = kept if floor_ms is None else kept.filter(pl.col("_event_ms") >= floor_ms)
+    left = plan.steps.records(shown)
     counts = Ledger(
-        expanded=kept.height - left,
-        aggregated=kept.height,
+        expanded=shown.height - left,
+        aggregated=shown.height,
         filtered=filtered,
         duplicate=passed.height - once.height,
         late=late.height,

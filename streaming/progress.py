@@ -24,7 +24,13 @@ from streaming.seen import Seen, let_go
 from streaming.segment import Blob, Segment
 from streaming.side_output import SideName
 from streaming.state import FLUSH_CHUNK_ROWS, Flush, RangeTask, StreamState
-from streaming.watermark import advance, firing_watermark, keeping_watermark, merge_maximum
+from streaming.watermark import (
+    advance,
+    firing_watermark,
+    keeping_watermark,
+    latest_event_ms,
+    merge_maximum,
+)
 from streaming.window import Windowing
 
 INLINE_COMBINE_BYTES = 64 * 1024
@@ -216,7 +222,8 @@ def next_combine(
 def _last_end_ms(state: StreamState, windows: Windowing, fire_ms: int | None) -> int | None:
     if fire_ms is None:
         return None
-    return min(fire_ms, max(windows.last_window_end(s.last_pane_ms) for s in state.segments))
+    last_pane_ms = max(s.last_pane_ms for s in state.segments)
+    return min(fire_ms, windows.latest_end(last_pane_ms, latest_event_ms(state)))
 
 
 def take_combined(state: StreamState, task: CombineTask, result: CombineResult) -> None:

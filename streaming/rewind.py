@@ -4,6 +4,7 @@ A floor is fixed, a window boundary. Windows before it stay as older epochs wrot
 it on are computed again in a new epoch, from offsets before which no record was after the floor.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.errors import OffsetLostError, UsageError
@@ -11,13 +12,14 @@ from pipelines.duration import format_time
 from pipelines.stream import StreamSpec
 from streaming.completeness import restart_completeness
 from streaming.early import forget_early
-from streaming.floor import EARLIEST_MS, floor_above, floor_at, highest_floor
+from streaming.floor import EARLIEST_MS, Floors, open_from
 from streaming.ledger import Ledger
 from streaming.offset_index import Entry, last_at, last_before
 from streaming.progress import RangeResult
 from streaming.retirement import settle_below
 from streaming.state import PartitionState, Retiring, StreamState
 from streaming.status import RewindTo
+from streaming.watermark import keeping_watermark, latest_event_ms
 from streaming.window import Windowing
 
 
@@ -26,7 +28,8 @@ class Rewind:
     """Where to go back to.
 
     Attributes:
-        floor_ms: Windows that begin at or after it are computed again.
+        floor_ms: Windows that begin at or after it are computed again; of sessions, those whose
+            first event is not before it.
         offsets: Where each partition begins again.
     """
 
@@ -35,7 +38,12 @@ class Rewind:
 
 
 def plan_rewind(
-    state: StreamState, spec: StreamSpec, windows: Windowing, to: RewindTo, starts: dict[int, int]
+    state: StreamState,
+    spec: StreamSpec,
+    windows: Windowing,
+    to: RewindTo,
+    starts: dict[int, int],
+    bounds: Sequence[int] = (),
 ) -> Rewind:
     """Fix the floor, and find where each partition begins again.
 
@@ -45,27 +53,29 @@ def plan_rewind(
         windows: Its windows.
         to: The time or the offsets that were asked for.
         starts: First offset still in the log, per partition; one that is not named is not checked.
+        bounds: Boundaries around `times_to_look_up`, for windows that follow a time zone.
 
     Raises:
         UsageError: The stream is raw, a partition does not exist, an offset is not read yet, or a
             window before the floor is not emitted yet.
         OffsetLostError: Records that are needed are no longer in the log.
     """
-    if spec.raw:
+    _require_windows(spec)
+    if windows.zone is not None and not bounds:
         raise UsageError(
-            f"rewind of stream `{spec.name}`: expected one with windows, got a raw stream, whose "
-            "rows would be written again as they are; start it with `--fresh --from TIME` to do so"
+            f"rewind of stream `{spec.name}`: expected to be told where the days of "
+            f"{windows.zone} begin, got nothing; a worker of an older version answered, ask again"
         )
-    _require_boundaries(spec)
-    highest_ms = highest_floor(state, spec, windows)
+    floors = Floors(windows, bounds)
+    highest_ms = floors.highest(state, spec)
     if to.offsets is None:
         at_ms = max(EARLIEST_MS, to.time_ms or 0)
-        floor_ms = min(floor_at(windows, at_ms), highest_ms)
+        floor_ms = min(floors.at(at_ms), highest_ms)
         named: dict[int, Entry] = {}
     else:
         named = _named(state, to.offsets)
         maxima = [maximum_ms for _, maximum_ms in named.values() if maximum_ms is not None]
-        floor_ms = floor_above(windows, max(maxima, default=None))
+        floor_ms = floors.above(max(maxima, default=None))
         if floor_ms > highest_ms:
             raise UsageError(
                 f"rewind of stream `{spec.name}` to offsets: expected every window before "
@@ -73,12 +83,36 @@ def plan_rewind(
                 f"{format_time(highest_ms)} on that are not; name earlier offsets, or "
                 "`--to` a time"
             )
+    since_ms = windows.reads_from(floor_ms)
     offsets = {
-        number: named.get(number, last_before(_known(partition), floor_ms))[0]
+        number: named.get(number, last_before(_known(partition), since_ms))[0]
         for number, partition in sorted(state.partitions.items())
     }
     _require_log(spec, state, offsets, starts)
     return Rewind(floor_ms, offsets)
+
+
+def times_to_look_up(
+    state: StreamState, spec: StreamSpec, windows: Windowing, to: RewindTo
+) -> list[int]:
+    """Give the times around which `plan_rewind` needs the boundaries of a zone's days.
+
+    A plan that is made somewhat later needs others, perhaps, and takes the nearest of these that
+    holds.
+
+    Raises:
+        UsageError: The stream drops duplicates, a partition does not exist, or an offset is not
+            read yet.
+    """
+    if windows.zone is None:
+        return []
+    _require_windows(spec)
+    times = [EARLIEST_MS, max(EARLIEST_MS, to.time_ms or 0)]
+    maxima = [maximum_ms for _, maximum_ms in _named(state, to.offsets or {}).values()]
+    times += [maximum_ms for maximum_ms in maxima if maximum_ms is not None]
+    keep_ms = keeping_watermark(state)
+    open_ms = None if keep_ms is None else open_from(state, windows, keep_ms - spec.late.allowed_ms)
+    return times if open_ms is None else [*times, open_ms]
 
 
 def apply_rewind(
@@ -120,24 +154,18 @@ def forget_results(state: StreamState, results: dict[tuple[int, int], RangeResul
     results.clear()
 
 
-def _require_boundaries(spec: StreamSpec) -> None:
-    """Refuse windows whose boundaries do not follow from a size and a distance.
-
-    Also de-duplication, which would not know the events before the restart any more.
-    """
+def _require_windows(spec: StreamSpec) -> None:
+    """Refuse raw streams, and de-duplication, which would not know the events before any more."""
     if spec.deduplicate is not None:
         raise UsageError(
             f"rewind of stream `{spec.name}`: expected one without `deduplicate`, got one with it, "
             "which would no longer know the events before that point: not supported yet by this "
             "version; start it with `--fresh`"
         )
-    window = spec.window
-    if window is not None and (window.kind == "session" or window.timezone is not None):
-        zone = "" if window.timezone is None else " in a time zone"
+    if spec.raw:
         raise UsageError(
-            f"rewind of stream `{spec.name}`: expected a stream of tumbling or sliding windows in "
-            f"UTC, got one of {window.kind} windows{zone}: not supported yet by this version; "
-            "start it with `--fresh`"
+            f"rewind of stream `{spec.name}`: expected one with windows, got a raw stream, whose "
+            "rows would be written again as they are; start it with `--fresh --from TIME` to do so"
         )
 
 
@@ -194,9 +222,9 @@ def _retiring(state: StreamState, windows: Windowing, floor_ms: int) -> Retiring
     """Say which rows of older epochs may have to go; None when there are none."""
     until_ms = state.emitted_ms
     if until_ms is None and state.flush_seq:  # emitted before it was kept in mind
-        seen = [p.max_event_ms for p in state.partitions.values() if p.max_event_ms is not None]
-        last_pane_ms = None if not seen else windows.pane_start(max(seen))
-        until_ms = None if last_pane_ms is None else windows.last_window_end(last_pane_ms)
+        seen_ms = latest_event_ms(state)
+        if seen_ms is not None:
+            until_ms = windows.latest_end(windows.pane_start(seen_ms), seen_ms)
     if until_ms is None or until_ms <= floor_ms:
         return None
     state.emitted_ms = until_ms

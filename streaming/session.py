@@ -124,7 +124,13 @@ def absorbed(due: pl.DataFrame) -> pl.DataFrame:
     return shown.filter(pl.col(SHOWN) != pl.col(PANE)).with_columns(pl.col(SHOWN).alias(PANE))
 
 
-def shown_as(emitted: pl.DataFrame) -> pl.Expr:
-    """Give what sinks have been shown once the sessions flagged in the one column are emitted."""
+def shown_as(fired: pl.DataFrame, floor_ms: int | None) -> pl.Expr:
+    """Give what sinks have been shown once the sessions flagged in the one column have fired.
+
+    Of one that begins before the floor that is nothing any more.
+    """
     now = pl.concat_list(PANE)
-    return pl.when(emitted.to_series()).then(now).otherwise(pl.col(SHOWN)).alias(SHOWN)
+    if floor_ms is not None:
+        nothing = pl.lit([], dtype=pl.List(pl.Int64))
+        now = pl.when(pl.col(PANE) >= floor_ms).then(now).otherwise(nothing)
+    return pl.when(fired.to_series()).then(now).otherwise(pl.col(SHOWN)).alias(SHOWN)

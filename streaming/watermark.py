@@ -89,6 +89,12 @@ def merge_maximum(partition: PartitionState, max_event_ms: int | None, now_ms: i
     partition.max_event_ms = max_event_ms if known_ms is None else max(max_event_ms, known_ms)
 
 
+def latest_event_ms(state: StreamState) -> int | None:
+    """Give the maximum event time over all partitions; None when none has shown any."""
+    seen = [p.max_event_ms for p in state.partitions.values() if p.max_event_ms is not None]
+    return max(seen, default=None)
+
+
 def forget_observations(state: StreamState) -> None:
     """Start observing anew, after a pause or an outage.
 

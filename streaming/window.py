@@ -135,8 +135,26 @@ class Windowing:
         start = (pane_ms - self.offset_ms) // self.slide_ms * self.slide_ms + self.offset_ms
         return start + self.size_ms
 
+    def latest_end(self, last_pane_ms: int, max_event_ms: int | None) -> int:  # noqa: ARG002 - sessions
+        """Give an end that no window lies beyond.
+
+        Args:
+            last_pane_ms: Start of the last pane, or of the last session.
+            max_event_ms: The latest event time; None where none is known.
+        """
+        return self.last_window_end(last_pane_ms)
+
+    def reads_from(self, floor_ms: int) -> int:
+        """Give the time from which on all events are needed for the windows from a floor on."""
+        return floor_ms
+
     def ended_before(self, at_ms: int) -> int:
-        """Give the end of the last window that ended at or before a time, with data or without."""
+        """Give the end of the last window that ended at or before a time, with data or without.
+
+        Where ends are anywhere, or follow a time zone, it is the time itself.
+        """
+        if self.zone is not None:
+            return at_ms
         first_end_ms = self.offset_ms + self.size_ms
         return (at_ms - first_end_ms) // self.slide_ms * self.slide_ms + first_end_ms
 
@@ -193,6 +211,20 @@ class SessionWindowing(Windowing):
     def whole_ms(self, fire_ms: int) -> int:
         """Give the latest end of a session that has surely fired at a watermark."""
         return fire_ms if fire_ms >= END_OF_TIME_MS else fire_ms - 1
+
+    def latest_end(self, last_pane_ms: int, max_event_ms: int | None) -> int:
+        """Give a gap after the latest event: where a session begins does not tell where it ends."""
+        return (
+            max(last_pane_ms, last_pane_ms if max_event_ms is None else max_event_ms) + self.size_ms
+        )
+
+    def reads_from(self, floor_ms: int) -> int:
+        """Give a gap before the floor: an event since then may be why one is not the first."""
+        return floor_ms - self.size_ms
+
+    def ended_before(self, at_ms: int) -> int:
+        """Give the latest end of a session that has surely fired at a watermark."""
+        return self.whole_ms(at_ms)
 
     def assign(self, rows: pl.DataFrame, event: str) -> pl.DataFrame:
         """Make each event a session."""

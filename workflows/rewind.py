@@ -9,7 +9,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from activities import stream_io
 from common.errors import SluiceError
 from pipelines.stream import StreamSpec
-from streaming.rewind import Rewind, apply_rewind, plan_rewind
+from streaming.rewind import Rewind, apply_rewind, plan_rewind, times_to_look_up
 from streaming.state import StreamState
 from streaming.status import RewindTo, Rewound
 from streaming.window import Windowing
@@ -50,7 +50,10 @@ class Rewinding:
                 REWIND_LATER,
             )
         self._require_running(state)
-        self._plan(state, to, {})
+        if self._windows.zone is None:
+            self._plan(state, to, stream_io.ClaimResult(epoch=0, starts={}))
+        else:  # where its days begin is told with the claim
+            self._times(state, to)
 
     async def run(self, state: StreamState, to: RewindTo, give_back: Callable[[], None]) -> Rewound:
         """Go back.
@@ -78,6 +81,7 @@ class Rewinding:
             topic_id=state.topic_id,
             owner=workflow.info().first_execution_run_id,
             epoch=state.epoch,
+            times=self._times(state, to),
         )
         try:
             claimed = await self._insist.once(
@@ -88,16 +92,23 @@ class Rewinding:
             kind = cause.type if isinstance(cause, ApplicationError) else None
             raise _refusal(f"rewind: {cause}; the stream goes on as it was", kind) from error
         self._require_running(state)
-        rewind = self._plan(state, to, claimed.starts)
+        rewind = self._plan(state, to, claimed)
         self._insist.adopt_run(claimed.run_id)
         give_back()
         now_ms = workflow.time_ns() // 1_000_000
         apply_rewind(state, self._windows, rewind, claimed.epoch, now_ms)
         return Rewound(epoch=claimed.epoch, floor_ms=rewind.floor_ms, offsets=rewind.offsets)
 
-    def _plan(self, state: StreamState, to: RewindTo, starts: dict[int, int]) -> Rewind:
+    def _times(self, state: StreamState, to: RewindTo) -> list[int]:
         try:
-            return plan_rewind(state, self._spec, self._windows, to, starts)
+            return times_to_look_up(state, self._spec, self._windows, to)
+        except SluiceError as error:
+            raise _refusal(str(error), type(error).__name__) from error
+
+    def _plan(self, state: StreamState, to: RewindTo, claimed: stream_io.ClaimResult) -> Rewind:
+        starts, bounds = claimed.starts, claimed.bounds
+        try:
+            return plan_rewind(state, self._spec, self._windows, to, starts, bounds)
         except SluiceError as error:
             raise _refusal(str(error), type(error).__name__) from error
 

@@ -1,7 +1,7 @@
 """Session windows in the stream workflow, on a server that skips time."""
 
 from pipelines.stream import Late, StreamSpec, Window
-from streaming.status import StreamUntil
+from streaming.status import RewindTo, StreamUntil
 from tests.workflows.rig import StreamRig, event
 
 LATEST = StreamUntil(kind="latest")
@@ -73,3 +73,29 @@ async def test_an_event_that_no_session_takes_any_more_is_late(rig: StreamRig) -
     await handle.signal("drain")
     result = await rig.ended(handle)
     assert (result.ledger.late, result.ledger.aggregated) == (1, 3)
+
+
+async def test_sessions_from_the_floor_on_are_computed_again_and_those_before_it_stay(
+    rig: StreamRig,
+) -> None:
+    for start in range(0, 20_000, 2_000):
+        rig.log.append(0, *(event(start + at, key) for at in (0, 400) for key in "ab"))
+    handle = await rig.start(sessions(rig, max_records=4))
+    await rig.until(handle, lambda s: s.ledger.consumed == 40 and not s.pending_flushes)
+    for values in rig.log.partitions.values():
+        values[:] = [value and value.replace(b'"b"', b'"c"') for value in values]
+    rewound = await rig.rewind(handle, RewindTo(time_ms=8_100))
+    assert (rewound.epoch, rewound.floor_ms, rewound.offsets) == (2, 8_100, {0: 16})
+    status = await rig.until(
+        handle, lambda s: s.epoch == 2 and s.ledger.consumed == 24 and not s.pending_flushes
+    )
+    assert (status.ledger.below_floor, status.ledger.balanced) == (2, True)
+    expected = {(start, key): 2 for start in range(0, 10_000, 2_000) for key in "ab"}
+    expected |= {(start, key): 2 for start in range(10_000, 18_000, 2_000) for key in "ac"}
+    await rig.until(handle, lambda _: rig.view() == rig.view("timescaledb") == expected)
+    await handle.signal("stop")
+    await rig.ended(handle)
+    result = await rig.ended(await rig.start(sessions(rig, max_records=4), until=LATEST))
+    assert result.epoch == 2
+    expected |= {(18_000, key): 2 for key in "ac"}
+    assert rig.view() == rig.view("timescaledb") == expected

@@ -10,9 +10,10 @@ import polars as pl
 
 from activities.seen_store import close_duplicates, open_duplicates
 from pipelines.stream import EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
-from streaming.combine import DELETED, KEY, WINDOW_START
+from streaming.combine import DELETED, KEY, WINDOW_END, WINDOW_START
 from streaming.decode import OFFSET, Decoded
 from streaming.early import wanted
+from streaming.floor import look_up
 from streaming.frame import from_bytes, to_bytes
 from streaming.late_event import late_event_frame
 from streaming.ledger import Ledger
@@ -30,7 +31,7 @@ from streaming.progress import (
 )
 from streaming.quiet import observe_quiet
 from streaming.retirement import retire
-from streaming.rewind import Rewind, apply_rewind, forget_results, plan_rewind
+from streaming.rewind import Rewind, apply_rewind, forget_results, plan_rewind, times_to_look_up
 from streaming.segment import Blob
 from streaming.side_record import pieces
 from streaming.state import (
@@ -168,6 +169,7 @@ class Engine:
     Attributes:
         views: What a reader of each sink sees: highest version per window and key; no values for a
             tombstone.
+        ends: End of each window by sink, start and key.
         flying: Ranges handed out and not yet returned.
         shown: Records of each partition that the log has shown so far.
         judged: How late each late event is by its (partition, offset), from the watermark pinned
@@ -181,6 +183,7 @@ class Engine:
     state: StreamState
     now_ms: int = 0
     views: dict[str, View] = field(default_factory=lambda: {name: {} for name in SINKS})
+    ends: dict[tuple[str, int, str], int] = field(default_factory=dict)
     flying: list[RangeTask] = field(default_factory=list)
     results: dict[tuple[int, int], RangeResult] = field(default_factory=dict)
     combining: CombineTask | None = None
@@ -320,15 +323,15 @@ class Engine:
         if flush is None:
             return
         if flush.retire is not None:
-            self._retire(self.views[sink], flush)
+            self._retire(sink, flush)
         else:
             version = flush.epoch << 40 | flush.flush_seq
-            self._write(self.views[sink], version, rows_of(self.store, flush))
+            self._write(sink, version, rows_of(self.store, flush))
         if not lost:
             take_flushed(self.state, sink, flush.flush_seq)
 
-    def _write(self, view: View, version: int, rows: pl.DataFrame) -> None:
-        seen = set()
+    def _write(self, sink: str, version: int, rows: pl.DataFrame) -> None:
+        view, seen = self.views[sink], set()
         for row in rows.iter_rows(named=True):
             start_ms = round(row[WINDOW_START].timestamp() * 1000)
             name = (start_ms, row[KEY])
@@ -340,14 +343,14 @@ class Engine:
             assert values is not None or shown or again, "a tombstone hides what was shown"
             if name not in view or view[name][0] <= version:
                 view[name] = (version, values)
+                self.ends[sink, *name] = round(row[WINDOW_END].timestamp() * 1000)
 
-    def _retire(self, view: View, flush: Flush) -> None:
+    def _retire(self, sink: str, flush: Flush) -> None:
         """Hide what is left of older epochs, by the definition."""
-        meant = flush.retire
+        meant, view = flush.retire, self.views[sink]
         assert meant is not None
-        size_ms = self.plan_of_stream.windowing.size_ms
         for (start_ms, key), (version, values) in view.items():
-            ended = meant.after_ms < start_ms + size_ms <= meant.until_ms
+            ended = meant.after_ms < self.ends[sink, start_ms, key] <= meant.until_ms
             old = meant.since_epoch <= version >> 40 < flush.epoch
             if values is not None and start_ms >= meant.floor_ms and ended and old:
                 view[start_ms, key] = (flush.epoch << 40 | flush.flush_seq, None)
@@ -355,8 +358,10 @@ class Engine:
     def rewind(self, to: RewindTo) -> Rewind:
         """Go back, as the workflow does once an epoch is claimed."""
         windows = self.plan_of_stream.windowing
-        rewind = plan_rewind(self.state, self.spec, windows, to, dict.fromkeys(self.log, 0))
-        self.flying, self.combining = [], None
+        bounds = look_up(windows, times_to_look_up(self.state, self.spec, windows, to))
+        starts = dict.fromkeys(self.log, 0)
+        rewind = plan_rewind(self.state, self.spec, windows, to, starts, bounds)
+        self.flying, self.combining, self.judged = [], None, {}
         forget_results(self.state, self.results)
         apply_rewind(self.state, windows, rewind, self.state.epoch + 1, self.now_ms)
         return rewind

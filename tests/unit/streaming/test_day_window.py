@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.errors import UsageError
 from pipelines.stream import Window
 from streaming.combine import WINDOW_END, WINDOW_START, combine, earliest_due
 from streaming.day import DAY_MS
@@ -18,7 +17,6 @@ from streaming.ledger import Ledger
 from streaming.partial import FRESH, aggregate_events, merge_partials
 from streaming.plan import compile_stream
 from streaming.progress import open_windows
-from streaming.status import RewindTo
 from streaming.window import END_OF_TIME_MS, PANE, PANE_END, windowing
 from tests.unit.streaming.day_oracle import HOUR_MS
 from tests.unit.streaming.engine_log import (
@@ -194,15 +192,6 @@ def test_day_that_another_release_of_the_zones_ends_elsewhere_stays_one_row() ->
     assert merged[PANE_END].to_list() == moved[PANE_END].to_list()
     emitted = combine(plan, [frame, moved], END_OF_TIME_MS, None).emitted
     assert emitted["n"].to_list() == [2]
-
-
-def test_rewind_of_days_is_refused_and_changes_nothing() -> None:
-    engine = Engine.start(make_spec(0, 10, window=BERLIN), {0: [Event(0, "a", 100, 1)]})
-    engine.finish()
-    before = engine.state.encode()
-    with pytest.raises(UsageError, match="windows in a time zone"):
-        engine.rewind(RewindTo(time_ms=0))
-    assert engine.state.encode() == before
 
 
 def test_what_was_emitted_last_is_bounded_from_above() -> None:

@@ -12,7 +12,7 @@ from streaming.quiet import observe_quiet, quiet_check_ms, silent_since_ms
 from streaming.state import StreamState
 from streaming.watermark import forget_observations, observe_ends
 from streaming.window import END_OF_TIME_MS, Windowing
-from tests.unit.streaming.engine_log import SINKS, Engine, Event, Log, View, brute_force, make_spec
+from tests.unit.streaming.engine_log import SINKS, Engine, Event, Log, brute_force, make_spec
 from tests.unit.streaming.state_maker import flush, partition, segment, state_of
 from tests.unit.streaming.test_sliding import patient
 
@@ -54,9 +54,8 @@ def turn(engine: Engine) -> None:
 class Watched(Engine):
     """An engine whose every row must say something new, and that keeps the mark of each."""
 
-    def _write(self, view: View, version: int, rows: pl.DataFrame) -> None:
-        sink = next(name for name in SINKS if self.views[name] is view)
-        marks = self.marks
+    def _write(self, sink: str, version: int, rows: pl.DataFrame) -> None:
+        view, marks = self.views[sink], self.marks
         for row in rows.iter_rows(named=True):
             name = (round(row[WINDOW_START].timestamp() * 1000), row[KEY])
             mark = row.get(BY_CLOCK, False)
@@ -66,7 +65,7 @@ class Watched(Engine):
                 assert news or self._repeats, "a row is emitted again only with news"
             if name not in view or view[name][0] <= version:
                 marks[sink, *name] = mark and not row[DELETED]
-        super()._write(view, version, rows)
+        super()._write(sink, version, rows)
 
     @property
     def marks(self) -> dict[tuple[str, int, str], bool]:

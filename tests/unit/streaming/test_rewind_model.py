@@ -225,27 +225,6 @@ def test_offsets_fix_the_first_boundary_above_what_was_before_them() -> None:
     assert engine.rows() == brute_force(log)
 
 
-@pytest.mark.parametrize(
-    ("window", "got"),
-    [
-        (Window(kind="session", size_ms=5), "one of session windows"),
-        (
-            Window(kind="tumbling", size_ms=86_400_000, timezone="Europe/Berlin"),
-            "one of tumbling windows in a time zone",
-        ),
-    ],
-)
-def test_streams_whose_windows_have_no_common_boundaries_are_refused(
-    window: Window, got: str
-) -> None:
-    engine = Engine.start(make_spec(0, 8), {0: seconds(3)})
-    engine.finish()
-    spec = engine.spec.model_copy(update={"window": window})
-    windows = engine.plan_of_stream.windowing
-    with pytest.raises(UsageError, match=f"got {got}: not supported yet"):
-        plan_rewind(engine.state, spec, windows, RewindTo(time_ms=0), {})
-
-
 def test_records_that_the_log_no_longer_has_refuse_a_rewind_that_needs_them() -> None:
     engine = Engine.start(make_spec(0, 8), {0: seconds(20)})
     engine.finish()

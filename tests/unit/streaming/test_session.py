@@ -9,14 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.errors import UsageError
 from pipelines.stream import StreamSpec, Window
 from streaming.combine import DELETED, KEY, WINDOW_END, WINDOW_START, combine
 from streaming.group_key import MAX_END_MS, MIN_START_MS
 from streaming.partial import aggregate_events, merge_partials
 from streaming.plan import compile_stream
 from streaming.state import PartitionState
-from streaming.status import RewindTo
 from streaming.window import END_OF_TIME_MS, PANE, PANE_END
 from tests.unit.streaming.engine_log import (
     SINKS,
@@ -279,13 +277,6 @@ def test_a_cut_ends_a_session_on_both_sides_whenever_the_other_events_come() -> 
     assert rows_of(at_the_cut.emitted) == [(700, 2, False)]
     assert at_the_cut.due_ms == 1_801
     assert plan.windowing.whole_ms(1_001) == 1_000
-
-
-def test_a_rewind_is_refused_because_no_boundary_parts_sessions() -> None:
-    engine = Engine.start(make_spec(0, 1, window=GAP), {0: [Event(0, "a", 1, 1)]})
-    engine.finish()
-    with pytest.raises(UsageError, match="got one of session windows"):
-        engine.rewind(RewindTo(time_ms=0))
 
 
 def test_an_event_whose_session_reaches_beyond_what_tables_hold_is_a_dead_letter() -> None:
