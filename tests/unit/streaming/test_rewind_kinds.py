@@ -193,10 +193,12 @@ def test_a_session_that_may_have_begun_before_what_is_read_again_is_left_as_it_i
 
 
 def test_an_event_exactly_a_gap_before_the_first_one_shown_is_read() -> None:
-    engine = ended(GAP, [0, 500, 1_001, 9_000])
+    engine = ended(GAP, [0, 500, 1_001, 9_000, 20_000])
     assert engine.rewind(RewindTo(time_ms=500)).offsets == {0: 0}
     engine.finish()
-    assert {name[0]: row[0] for name, row in engine.rows().items()} == {0: 2, 1_001: 1, 9_000: 1}
+    assert {name[0]: row[0] for name, row in engine.rows().items()} == {
+        0: 2, 1_001: 1, 9_000: 1, 20_000: 1,
+    }  # fmt: skip
 
 
 def test_the_floor_of_sessions_is_not_beyond_one_that_may_still_change() -> None:
