@@ -58,7 +58,7 @@ async def apart(settings: Settings) -> Settings:
 
 @contextlib.asynccontextmanager
 async def mortal_worker(
-    settings: Settings, death: Death, name: str | None = None
+    settings: Settings, death: Death, key_rows: int = 0, name: str | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a worker that ends at a moment, and is killed at the end if it lives.
 
@@ -72,7 +72,8 @@ async def mortal_worker(
     with log.open("wb") as output:
         worker = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "tests.recovery.crash_worker", death.moment,
-            str(death.nth), name, death.manner, env=environment, cwd=settings.project_dir,
+            str(death.nth), name, death.manner, str(key_rows), env=environment,
+            cwd=settings.project_dir,
             stdout=output, stderr=output,
         )  # fmt: skip
     try:
@@ -86,8 +87,15 @@ async def mortal_worker(
         pytest.fail(f"{death}: ended by itself with code {worker.returncode}:\n{text}")
 
 
-async def run_through(stream: StreamOnStack, deaths: Sequence[Death]) -> tuple[StreamResult, int]:
+async def run_through(
+    stream: StreamOnStack, deaths: Sequence[Death], key_rows: int = 0
+) -> tuple[StreamResult, int]:
     """Let one worker after the other do the stream's work until its death, the last one to the end.
+
+    Args:
+        stream: The stream, already asked to start.
+        deaths: When each worker dies.
+        key_rows: Rows above which the state is cut into key ranges; 0 is the engine's bound.
 
     Returns:
         What the stream came to, and how many of the deaths were died before it ended.
@@ -95,12 +103,12 @@ async def run_through(stream: StreamOnStack, deaths: Sequence[Death]) -> tuple[S
     ended = asyncio.ensure_future(stream.handle.result())
     died = 0
     for death in deaths:
-        async with mortal_worker(stream.settings, death) as worker:
+        async with mortal_worker(stream.settings, death, key_rows) as worker:
             death_of_worker = asyncio.ensure_future(worker.wait())
             await asyncio.wait([ended, death_of_worker], return_when="FIRST_COMPLETED")
             if not death_of_worker.done():
                 death_of_worker.cancel()
                 return await ended, died
             died += 1
-    async with mortal_worker(stream.settings, Death("never", 0)):
+    async with mortal_worker(stream.settings, Death("never", 0), key_rows):
         return await ended, died

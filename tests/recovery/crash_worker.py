@@ -1,12 +1,14 @@
 """A worker process that ends at a moment.
 
-`python -m tests.recovery.crash_worker MOMENT NTH NAME MANNER`
+`python -m tests.recovery.crash_worker MOMENT NTH NAME MANNER ROWS`
 
 It is the worker that users run, of both queues, with its clients wrapped. `MOMENT` `never` lives.
+A state of more than `ROWS` rows is cut into key ranges; 0 is the engine's bound.
 """
 
 import asyncio
 import sys
+from dataclasses import replace
 from typing import NoReturn, cast
 
 from temporalio.client import Client
@@ -26,6 +28,7 @@ from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE
 from common.settings import Settings, TemporalSettings
 from common.settings_load import load_settings
 from connectors.temporal import connect
+from streaming import key_range
 from tests.recovery.crash_moment import Crash, Manner, mortal
 from workers import process
 from workers.wiring import Clients, open_clients
@@ -90,6 +93,8 @@ def main() -> None:
     """Serve both queues until ended."""
     crash.moment, crash.nth = sys.argv[1], int(sys.argv[2])
     crash.manner = cast("Manner", sys.argv[4])
+    if rows := int(sys.argv[5]):
+        key_range.LIMITS = replace(key_range.LIMITS, rows=rows, part_rows=rows, slice_rows=rows)
     settings = load_settings()
     configure_logging(settings.log)
     vars(process).update(open_clients=open_mortal_clients, connect=connect_mortal)

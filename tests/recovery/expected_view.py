@@ -69,7 +69,7 @@ def expected_view(values: Iterable[bytes | None], window: Window) -> pl.DataFram
         }
         placed = _PLACED[kind]
         used = {name: number for name, number in numbers.items() if f"${name}" in placed}
-        table = database.execute(
+        table = database.sql(
             f"""select make_timestamptz(begin_ms * 1000) as window_start,
                 make_timestamptz(end_ms * 1000) as window_end, category,
                 count(*) as sales, sum(cents)::bigint as revenue,
@@ -77,7 +77,7 @@ def expected_view(values: Iterable[bytes | None], window: Window) -> pl.DataFram
                 count(distinct customer) as unique_customers,
                 count(distinct product) as unique_products
             from ({placed}) group by all""",
-            used,
+            params=used,
         ).to_arrow_table()
     found = pl.DataFrame(table)
     units = [pl.Series(n, [Decimal(c) / 100 for c in found[n]]) for n in MONEY]

@@ -30,7 +30,11 @@ WINDOWS = (
     Window(kind="tumbling", size_ms=7_000, offset_ms=-3_000),
     Window(kind="sliding", size_ms=60_000, slide_ms=10_000),
     Window(kind="sliding", size_ms=10_000, slide_ms=7_000),
+    Window(kind="session", size_ms=900),
+    Window(kind="session", size_ms=5_000),
+    Window(kind="tumbling", size_ms=86_400_000, timezone="Europe/Berlin"),
 )
+KEY_ROWS = (0, 16, 200)
 
 
 async def soak_round(settings: Settings, seed: int) -> str:
@@ -47,7 +51,7 @@ async def soak_round(settings: Settings, seed: int) -> str:
         topic=topic,
     )
     await fill(settings, shape)
-    window = chance.choice(WINDOWS)
+    window, key_rows = chance.choice(WINDOWS), chance.choice(KEY_ROWS)
     spec = sales_spec(settings, topic, topic, 1).model_copy(
         update={
             "window": window,
@@ -61,7 +65,7 @@ async def soak_round(settings: Settings, seed: int) -> str:
     stream = StreamOnStack(await apart(settings), spec)
     began = time.monotonic()
     await stream.start(history_events=chance.choice([150, 8_000]))
-    result, died = await run_through(stream, deaths)
+    result, died = await run_through(stream, deaths, key_rows)
     expected = expected_view(await raw_values(settings, topic), window)
     differences = []
     if result.state != "completed" or not result.ledger.balanced or result.ledger.late:
