@@ -76,7 +76,7 @@ async def deploy(settings: Settings, stream: StreamOnStack, manner: Manner) -> f
     """
     name = f"old-{uuid.uuid4().hex[:8]}"
     ready = settings.data_dir / "run" / f"{name}.ready"
-    async with mortal_worker(settings, Death(*SECOND_CHUNK, manner), name) as old:
+    async with mortal_worker(settings, Death(*SECOND_CHUNK, manner), name=name) as old:
         await there(ready, wanted=True)
         await there(ready, wanted=False)
         began = time.monotonic()
