@@ -305,6 +305,23 @@ async def deduplicated(recorder: Recorder) -> None:
     await save_chain(recorder, stream, "deduplicated")
 
 
+async def kept(recorder: Recorder) -> None:
+    """Write into Kafka, whose committed version is kept alive; pause, resume, continue as new."""
+    stream = await recorder.stream("kept", 4_000, 500)
+    sinks = [*stream.spec.sinks[:1], SinkSpec(kind="kafka", table="kept-view")]
+    stream.spec = stream.spec.model_copy(update={"sinks": sinks})
+    await stream.start(until_latest=False, history_events=60)
+    await stream.until(lambda s: s.ledger.consumed == 4_000)
+    await stream.handle.signal("pause")
+    await stream.until(lambda s: s.state == "paused")
+    await recorder.fill("kept", 2_000, after_s=300)
+    await stream.handle.signal("resume")
+    await stream.until(lambda s: s.ledger.consumed == 6_000)
+    await stream.handle.signal("drain")
+    await stream.handle.result()
+    await save_chain(recorder, stream, "kept")
+
+
 async def alter(settings: Settings, statement: str) -> None:
     """Change a table behind the sink's back."""
     dsn = settings.timescaledb.dsn
@@ -332,6 +349,7 @@ SCENARIOS: dict[str, Callable[[Recorder], Awaitable[None]]] = {
         many_keys,
         early,
         deduplicated,
+        kept,
     )
 }
 
