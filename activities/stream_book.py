@@ -2,6 +2,7 @@
 
 from temporalio import activity
 
+from activities.alert_record import AlertRecord
 from activities.heartbeat import with_heartbeats
 from activities.late_table import late_table
 from activities.ports import RecordLog, TopicState
@@ -75,6 +76,7 @@ class StreamBookActivities:
         _pin_end(state, stops, topic)
         state.started_ms = task.now_ms
         state.started_consumed = state.ledger.consumed
+        await AlertRecord(self._store).end_all(task.spec.name, task.now_ms)
         return OpenResult(state=state.encode(), notes=notes)
 
     @activity.defn(name="stream.claim_epoch")
@@ -194,6 +196,7 @@ def _resumed(saved: SavedState, task: OpenInput, topic: TopicState) -> StreamSta
     _require_topic(spec.topic, state.topic_id, topic)
     state.mode, state.reason = "running", ""
     forget_observations(state)
+    state.alerts = []
     for number in topic.end.keys() - state.partitions.keys():
         start = topic.start[number]
         state.partitions[number] = PartitionState(cursor=start, planned=start, end=start)

@@ -122,6 +122,17 @@ class WorkerSettings(Section):
     graceful_stop_s: Annotated[float, Field(ge=0)] = 20.0
 
 
+class AlertSettings(Section):
+    """Who hears of a stream that waits for a person.
+
+    Attributes:
+        webhook: `http://` or `https://` URL that each alert is posted to as JSON, at least once;
+            None means recorded only (`sluice alerts`).
+    """
+
+    webhook: SecretStr | None = None
+
+
 class LogSettings(Section):
     """How logs are written to stderr: from which level on, and as text or as JSON lines."""
 
@@ -169,6 +180,7 @@ class Settings(Section):
     object_store: ObjectStoreSettings = ObjectStoreSettings()
     lake: LakeSettings = LakeSettings()
     worker: WorkerSettings = WorkerSettings()
+    alerts: AlertSettings = AlertSettings()
     log: LogSettings = LogSettings()
     stack: StackSettings = StackSettings()
     connections: dict[str, ConnectionSettings] = {}

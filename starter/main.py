@@ -37,6 +37,7 @@ COMMANDS = {
     "demo": Entry("starter.demo", "demo", "Stream two data sets end to end and check the result."),
     "pipelines": Entry("starter.pipelines", None, "List, show and validate pipelines."),
     "stream": Entry("starter.stream", None, "Start, watch and steer streams."),
+    "alerts": Entry("starter.alerts", "alerts", "List what waits, or waited, for a person."),
     "generate": Entry("starter.generate", None, "Write sample events to Kafka."),
     "sweep": Entry("starter.sweep", "sweep", "Delete objects that no stream can reach any more."),
     "worker": Entry("starter.worker", "worker", "Run worker processes in the foreground."),

@@ -12,6 +12,7 @@ from pydantic import (
 
 from common.errors import StateVersionError
 from common.payloads import Ref
+from streaming.alert import Alert
 from streaming.ledger import Ledger
 from streaming.offset_index import Entry
 from streaming.offset_range import OffsetRange
@@ -209,6 +210,8 @@ class StreamState(_Mutable):
         tuning: Operational options that somebody changed.
         complete_ms: Every window that ended at or before this time is in a flush.
         accepting_loss: Whether somebody asked to go on without what is gone, and it is not yet so.
+        alerts: Those that are open, or not yet recorded and told.
+        alert_seq: Last alert numbered.
     """
 
     version: int = STATE_VERSION
@@ -247,6 +250,8 @@ class StreamState(_Mutable):
     ledger: Ledger = Ledger()
     tuning: Tuning = Tuning()
     accepting_loss: bool = False
+    alerts: list[Alert] = []
+    alert_seq: int = 0
     complete_ms: int | None = None
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from activities.alert import AlertActivities
 from activities.stream import StreamActivities
 from activities.stream_book import StreamBookActivities
 from activities.stream_deliver import StreamDeliverActivities
@@ -37,10 +38,12 @@ def _stream(clients: Clients, _settings: WorkerSettings) -> Queue:
     book = StreamBookActivities(clients.log, clients.store, clients.sink)
     sinks = StreamSinkActivities(clients.store, clients.sink, clients.topics)
     waiting = StreamActivities(clients.log, clients.store)
+    alerts = AlertActivities(clients.store, clients.webhook)
     light: list[Callable[..., Any]] = [
         book.open, book.claim_epoch, book.survey_log, book.save_state, book.release,
         sinks.write_flush, sinks.publish_progress, sinks.refresh_offset, sinks.deliver_dead_letters,
         sinks.deliver_late_events, waiting.wait_for_data,
+        alerts.raise_alert, alerts.tell, alerts.end,
     ]  # fmt: skip
     return Queue([StreamWorkflow], light)
 

@@ -8,6 +8,7 @@ from connectors.kafka import KafkaLog
 from connectors.kafka_sink import TransactionalRecordSink
 from connectors.object_store import ObstoreStore
 from connectors.sinks import open_sink
+from connectors.webhook import HttpWebhook
 
 
 @dataclass
@@ -18,6 +19,7 @@ class Clients:
     log: KafkaLog
     store: ObstoreStore
     topics: TransactionalRecordSink
+    webhook: HttpWebhook | None
     _sinks: dict[str, FlushSink] = field(default_factory=dict)
 
     def sink(self, kind: str) -> FlushSink:
@@ -39,6 +41,12 @@ def object_store_url(settings: Settings) -> str:
     return settings.object_store.url or (settings.data_dir / "objects").resolve().as_uri()
 
 
+def open_webhook(settings: Settings) -> HttpWebhook | None:
+    """Make the client of the webhook; None when none is set."""
+    url = settings.alerts.webhook
+    return None if url is None else HttpWebhook(url.get_secret_value())
+
+
 def open_clients(settings: Settings) -> Clients:
     """Make the clients of a worker process."""
     return Clients(
@@ -46,4 +54,5 @@ def open_clients(settings: Settings) -> Clients:
         log=KafkaLog(settings.kafka),
         store=ObstoreStore(object_store_url(settings), settings.object_store),
         topics=TransactionalRecordSink(settings.kafka),
+        webhook=open_webhook(settings),
     )

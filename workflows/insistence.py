@@ -27,6 +27,8 @@ class Insistence:
         given_up: Whether what runs is being cancelled. An activity that ends in the same step as
             its cancellation swallows it, so whoever goes on after one has to look here.
         cancelled: Whether the workflow was cancelled before it had a state.
+        on_need: Called with what waits for a person, and why.
+        on_resume: Called when somebody resumes.
     """
 
     def __init__(
@@ -39,6 +41,8 @@ class Insistence:
         self.busy = 0
         self.given_up = False
         self.cancelled = False
+        self.on_need: Callable[[str, str], None] = lambda _what, _reason: None
+        self.on_resume: Callable[[], None] = lambda: None
 
     @property
     def was_reset(self) -> bool:
@@ -52,6 +56,12 @@ class Insistence:
     def resume(self) -> None:
         """Let everything that waits for a person try again."""
         self._resumes += 1
+        self.on_resume()
+
+    @property
+    def resumed(self) -> bool:
+        """Whether somebody resumed this run."""
+        return self._resumes > 0
 
     async def run(
         self,
@@ -118,6 +128,7 @@ class Insistence:
         self.trouble[what] = reason
         self._on_pause(f"{what}: {reason}")
         workflow.logger.error("stream paused: %s: %s", what, reason)
+        self.on_need(what, reason)
         await self._shown(what, workflow.wait_condition(lambda: self._resumes > resumes))
         self.trouble.pop(what, None)
 

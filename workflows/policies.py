@@ -46,6 +46,9 @@ LONG_POLL = Policy(timedelta(seconds=60), timedelta(seconds=15), _retry(3))
 READING = (COMPUTE, LONG_POLL)
 """Work that reads the log, and may fail because it cannot be reached."""
 
+ALERT = Policy(timedelta(seconds=30), timedelta(seconds=15), _retry(300, 1.0, 300.0))
+"""Telling people: for about a day, beside everything else, and without an event of history."""
+
 LOST_ROUNDS = 3
 """Work whose attempts lost their workers in so many rounds in a row is taken for the reason."""
 

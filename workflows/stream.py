@@ -23,6 +23,7 @@ from streaming.state import Mode, RangeTask, StreamState, decode_state
 from streaming.status import Outcome, RewindTo, Rewound, StreamResult, StreamStatus
 from streaming.tuning import Operation, TuningChange
 from workflows import policies
+from workflows.alert import keep_alerts
 from workflows.beside import Beside
 from workflows.ending import end_stream
 from workflows.garbage import GarbageRelease
@@ -194,6 +195,7 @@ class StreamWorkflow:
         for name in side_outputs(self._task.spec):
             self._beside.spawn(pump, name, self._task.spec, state, self._insist, self._notice)
         self._reading.add(self._beside.spawn(self._watch))
+        keep_alerts(state, self._insist, self._beside.spawn)
         if self._accepts_loss or state.accepting_loss:
             self._beside.spawn(self._give_up_lost)
 

@@ -52,6 +52,7 @@ def open_mortal_clients(settings: Settings) -> MortalClients:
         mortal(clients.log, crash, {"read": "fetch"}),
         mortal(clients.store, crash, {"put": "put", "create": "create"}),
         mortal(clients.topics, crash, {"write_once": "deliver"}),
+        clients.webhook,
     )
 
 

@@ -190,6 +190,22 @@ async def refused(recorder: Recorder) -> None:
     await recorder.save(stream.spec, "refused", stream.run_id)
 
 
+async def alerted(recorder: Recorder) -> None:
+    """Raise an alert because a table lost a column, and end it once it is back."""
+    stream = await recorder.stream("alerted", 4_000, 1_000)
+    await stream.start(until_latest=False)
+    await stream.until(lambda s: s.flush_seq > 0 and s.pending_flushes == 0)
+    await alter(recorder.settings, "ALTER TABLE alerted RENAME COLUMN revenue TO lost")
+    await recorder.fill("alerted", 4_000, after_s=300)
+    await stream.until(lambda s: s.state == "paused")
+    await alter(recorder.settings, "ALTER TABLE alerted RENAME COLUMN lost TO revenue")
+    await stream.handle.signal("resume")
+    await stream.until(lambda s: s.ledger.consumed == 8_000 and s.pending_flushes == 0)
+    await stream.handle.signal("drain")
+    await stream.handle.result()
+    await recorder.save(stream.spec, "alerted", stream.run_id)
+
+
 async def rewound(recorder: Recorder) -> None:
     """Go back to a time while flushes are on their way, and again while paused; then drain."""
     stream = await recorder.stream("rewound", 6_000, 500)
@@ -341,6 +357,7 @@ SCENARIOS: dict[str, Callable[[Recorder], Awaitable[None]]] = {
         drained,
         continued,
         refused,
+        alerted,
         referenced,
         raw,
         days,

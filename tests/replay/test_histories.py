@@ -90,7 +90,7 @@ def test_recorded_histories_hold_every_way_a_stream_goes() -> None:
         "stream.open", "stream.claim_epoch", "stream.aggregate_ranges", "stream.combine",
         "stream.wait_for_data",
         "stream.deliver_ranges", "stream.deliver_dead_letters", "stream.save_state",
-        "sink.write_flush", "stream.combine_keys",
+        "sink.write_flush", "stream.combine_keys", "alert.raise", "alert.end",
     }  # fmt: skip
     assert attributes >= {
         "workflowExecutionContinuedAsNewEventAttributes", "timerStartedEventAttributes",

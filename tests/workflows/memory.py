@@ -9,7 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from activities.ports import FlushChunk, Preflight, Progress, RetiredRows, SinkTable, TopicState
-from common.errors import FatalError, OffsetLostError, RetryableError, TopicMissingError
+from common.errors import (
+    FatalError,
+    OffsetLostError,
+    RetryableError,
+    TopicMissingError,
+)
 from common.payloads import Ref, StoredObject, ref_for
 from streaming.offset_range import OffsetRange
 from streaming.record_block import RecordBlock
@@ -272,3 +277,24 @@ class MemoryRecordSink:
             self.topics.setdefault(topic, []).extend(records)
         if self.failures:
             raise self.failures.pop(0)
+
+
+@dataclass
+class MemoryWebhook:
+    """What was posted.
+
+    Attributes:
+        down: Whether each post fails.
+        attempts: Posts, failed ones included.
+    """
+
+    down: bool = False
+    attempts: int = 0
+    posted: list[bytes] = field(default_factory=list)
+
+    async def post(self, content: bytes) -> None:
+        """Take one, unless it is down."""
+        self.attempts += 1
+        if self.down:
+            raise RetryableError("webhook: expected an answer, got none")
+        self.posted.append(content)

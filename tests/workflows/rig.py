@@ -11,6 +11,7 @@ from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
+from activities.alert import AlertActivities
 from activities.stream import StreamActivities
 from activities.stream_book import StreamBookActivities
 from activities.stream_deliver import StreamDeliverActivities
@@ -27,7 +28,13 @@ from streaming.status import (
     StreamUntil,
 )
 from tests.unit.streaming.engine_log import make_spec
-from tests.workflows.memory import MemoryLog, MemoryRecordSink, MemorySink, MemoryStore
+from tests.workflows.memory import (
+    MemoryLog,
+    MemoryRecordSink,
+    MemorySink,
+    MemoryStore,
+    MemoryWebhook,
+)
 from workflows.sandbox import sandboxed_runner
 from workflows.stream import StreamWorkflow
 from workflows.stream_input import REWIND_LATER, STREAM_WORKFLOW, StreamInput
@@ -50,6 +57,7 @@ class StreamRig:
         self.store = MemoryStore()
         self.sinks = {"clickhouse": MemorySink(), "timescaledb": MemorySink()}
         self.dead = MemoryRecordSink()
+        self.webhook = MemoryWebhook()
 
     async def _sleep(self, seconds: float) -> None:
         """Let the server's clock pass; on a server with a real clock, wait for records as long.
@@ -76,10 +84,12 @@ class StreamRig:
         keys = KeyRangeActivities(self.store)
         book = StreamBookActivities(self.log, self.store, self.sinks.__getitem__)
         sink = StreamSinkActivities(self.store, self.sinks.__getitem__, self.dead)
+        alert = AlertActivities(self.store, self.webhook)
         light: list[Callable[..., Any]] = [
             book.open, book.claim_epoch, book.survey_log, book.save_state, book.release,
             sink.write_flush, sink.publish_progress, sink.refresh_offset, sink.deliver_dead_letters,
             sink.deliver_late_events, stream.wait_for_data,
+            alert.raise_alert, alert.tell, alert.end,
         ]  # fmt: skip
         raw = StreamDeliverActivities(self.log, self.store)
         client = self.server.client
