@@ -1,11 +1,13 @@
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from pipelines.load import load_stream
+from pipelines.shape import Options
 from pipelines.stream_shape import STREAM
 from starter.main import COMMANDS
 
@@ -54,8 +56,87 @@ def test_readme_shows_a_stream_that_is_valid(tmp_path: Path) -> None:
 def test_stream_page_names_every_option_that_runs() -> None:
     text = (ROOT / "docs/streams.md").read_text()
 
-    for option in STREAM.options:
+    for option, part in STREAM.options.items():
         assert re.search(rf"`\.?{option}\b|`{option}\.", text), option
+        for inner in part.options if isinstance(part, Options) else ():
+            assert re.search(rf"`({option})?\.{inner}[`.]", text), f"{option}.{inner}"
+
+
+_SHOP = """\
+kind: stream
+name: shop
+source:
+  kafka: {topic: shop}
+  fields:
+    event_id: string
+    placed_at: timestamp_ms
+    status: string
+    items: list<string>
+event_time: {field: placed_at}
+window: {tumbling: 1m}
+aggregate: {events: count(*)}
+sinks: [{clickhouse: {table: shop}}]
+"""
+
+
+def _examples(document: Path) -> list[str]:
+    """Whole files; parts of one are completed, and each of several `window` lines is one part."""
+    found = []
+    for block in re.findall(r"```yaml\n(.*?)```", document.read_text(), re.DOTALL):
+        part = textwrap.dedent(block)
+        if part.startswith("kind:"):
+            found.append(part)
+        elif "python:" not in part and "file:" not in part:
+            for one in part.splitlines() if part.startswith("window:") else [part]:
+                options = "|".join(re.findall(r"^(\w+):", one, re.MULTILINE))
+                rest = re.sub(rf"^({options}):.*\n", "", _SHOP, flags=re.MULTILINE)
+                found.append(f"{rest}{one.rstrip()}\n")
+    return found
+
+
+EXAMPLES = [
+    pytest.param(example, id=f"{document.name}-{number}")
+    for document in DOCUMENTS
+    for number, example in enumerate(_examples(document))
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_streams_in_the_documents_are_valid(example: str, tmp_path: Path) -> None:
+    name = re.search(r"^name: (.*)$", example, re.MULTILINE)
+    assert name is not None
+    path = tmp_path / f"{name[1]}.yaml"
+    path.write_text(example)
+
+    assert load_stream(path).name == name[1]
+
+
+def test_links_to_headings_lead_to_one() -> None:
+    headings = {
+        document: {
+            re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-")
+            for line in re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL).split("\n")
+            if line.startswith("#")
+        }
+        for document in DOCUMENTS
+    }
+
+    for document in DOCUMENTS:
+        for page, heading in re.findall(r"\]\(([\w./-]*)#([^)]+)\)", document.read_text()):
+            target = (document.parent / page).resolve() if page else document
+            assert heading in headings[target], f"{document.name}: {page}#{heading}"
+
+
+def test_decisions_have_one_number_each_and_are_listed() -> None:
+    folder = ROOT / "docs/decisions"
+    files = sorted(folder.glob("0*.md"))
+    listed = re.findall(
+        r"^\| \[(\d{4})\]\((.*?)\)", (folder / "README.md").read_text(), re.MULTILINE
+    )
+
+    assert [name for _, name in listed] == [one.name for one in files]
+    assert [int(number) for number, _ in listed] == list(range(1, len(files) + 1))
+    assert [one.read_text()[:7] for one in files] == [f"# {one.name[:4]}:" for one in files]
 
 
 def test_readme_names_the_two_commands() -> None:
