@@ -2,12 +2,15 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from pipelines.stream import StreamSpec, Trigger, Window
+from streaming.day import DAY_MS
 from streaming.ledger import Ledger
 from streaming.status import StreamStatus, StreamUntil
+from streaming.tuning import Operation, Tuning, TuningChange
 from tests.unit.streaming.engine_log import Event, Log, brute_force
 from tests.workflows.rig import StreamRig, event
 
@@ -21,7 +24,19 @@ WINDOWS = {
     "tumbling": Window(kind="tumbling", size_ms=1_000),
     "offset": Window(kind="tumbling", size_ms=1_000, offset_ms=-300),
     "sliding": Window(kind="sliding", size_ms=1_000, slide_ms=300),
+    "session": Window(kind="session", size_ms=150),
+    "day": Window(kind="tumbling", size_ms=DAY_MS, timezone="Europe/Berlin"),
 }
+DAYS = 28_800
+"""Turns the seconds of a log into steps of eight hours, so that it spans several days."""
+
+RESTARTS = [
+    *((seed, kind) for seed in range(3) for kind in ("tumbling", "offset", "sliding")),
+    (1, "session"),
+    (2, "day"),
+]
+
+RAW: dict[str, object] = {"window": None, "group_by": [], "aggregate": {}}
 
 Row = tuple[object, ...]
 
@@ -42,6 +57,14 @@ def make_log(seed: int) -> Log:
             for n in range(length)
         ]
     return log
+
+
+def suited(log: Log, kind: str) -> tuple[Log, int]:
+    """Stretch a log where windows are days; gives its bound of disorder too."""
+    if kind != "day":
+        return log, DISORDER_MS
+    slow = {n: [replace(e, event_ms=e.event_ms * DAYS) for e in one] for n, one in log.items()}
+    return slow, DISORDER_MS * DAYS
 
 
 def fill(rig: StreamRig, log: Log) -> None:
@@ -83,9 +106,9 @@ def sized(spec: StreamSpec, max_records: int) -> StreamSpec:
 async def test_final_view_is_the_same_for_every_size_of_range(
     rig: StreamRig, kind: str, max_records: int
 ) -> None:
-    log = make_log(1)
+    log, disorder_ms = suited(make_log(1), kind)
     fill(rig, log)
-    spec = rig.spec(DISORDER_MS, max_records, window=WINDOWS[kind])
+    spec = rig.spec(disorder_ms, max_records, window=WINDOWS[kind])
     result = await rig.ended(await rig.start(spec, until=LATEST))
     assert result.ledger == Ledger(consumed=sum(LENGTHS), aggregated=sum(LENGTHS))
     expected = brute_force(log, WINDOWS[kind])
@@ -93,16 +116,15 @@ async def test_final_view_is_the_same_for_every_size_of_range(
         assert same(view(rig, spec, sink), expected), sink
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kind", WINDOWS)
+@pytest.mark.parametrize(("seed", "kind"), RESTARTS)
 async def test_final_view_is_the_same_for_every_number_of_restarts(
     clock_rig: StreamRig, kind: str, seed: int
 ) -> None:
     rig = clock_rig
     chance = random.Random(seed)
-    log = make_log(seed)
+    log, disorder_ms = suited(make_log(seed), kind)
     fill(rig, log)
-    spec = rig.spec(DISORDER_MS, window=WINDOWS[kind])
+    spec = rig.spec(disorder_ms, window=WINDOWS[kind])
     for _ in range(seed + 1):
         size = chance.choice([1, 7, 50])
         handle = await rig.start(sized(spec, size))
@@ -116,3 +138,48 @@ async def test_final_view_is_the_same_for_every_number_of_restarts(
     expected = brute_force(log, WINDOWS[kind])
     for sink in rig.sinks:
         assert same(view(rig, spec, sink), expected), sink
+
+
+@pytest.mark.parametrize("kind", ["tumbling", "sliding", "session", "day"])
+async def test_final_view_is_the_same_when_options_are_changed_in_the_middle(
+    rig: StreamRig, kind: str
+) -> None:
+    log, disorder_ms = suited(make_log(4), kind)
+    fill(rig, log)
+    spec = rig.spec(disorder_ms, 3, window=WINDOWS[kind])
+    handle = await rig.start(spec, until=LATEST)
+    for least, change in [
+        (10, Tuning(parallelism=1, max_records=1)),
+        (30, Tuning(parallelism=16, max_records=7)),
+    ]:
+        await rig.until(handle, consumed(least))
+        await handle.execute_update("configure", TuningChange(change=change), result_type=Operation)
+    result = await rig.ended(handle)
+    assert result.ledger == Ledger(consumed=sum(LENGTHS), aggregated=sum(LENGTHS))
+    sizes = {span.stop - span.start for span in rig.log.reads}
+    assert {3, 7} <= sizes
+    expected = brute_force(log, WINDOWS[kind])
+    for sink in rig.sinks:
+        assert same(view(rig, spec, sink), expected), sink
+
+
+@pytest.mark.parametrize("max_records", [1, 7, 1_000, EVERYTHING])
+async def test_every_event_of_a_raw_stream_is_there_once_for_every_size_of_range(
+    rig: StreamRig, max_records: int
+) -> None:
+    log = make_log(1)
+    fill(rig, log)
+    spec = rig.spec(DISORDER_MS, max_records, **RAW)
+    result = await rig.ended(await rig.start(spec, until=LATEST))
+    assert result.ledger == Ledger(consumed=sum(LENGTHS), delivered=sum(LENGTHS))
+    places = [
+        (number, offset, event.category, event.customer)
+        for number, events in log.items()
+        for offset, event in enumerate(events)
+    ]
+    for name, sink in rig.sinks.items():
+        found = [
+            (row["_partition"], row["_offset"], row["category"], row["customer"])
+            for row in sink.rows.values()
+        ]
+        assert sorted(found, key=lambda place: place[:2]) == places, name
