@@ -1,5 +1,6 @@
 """The state of a stream: all that a run must know to go on exactly where another one ended."""
 
+import json
 from typing import Any, Literal
 
 from pydantic import (
@@ -16,6 +17,7 @@ from streaming.alert import Alert
 from streaming.ledger import Ledger
 from streaming.offset_index import Entry
 from streaming.offset_range import OffsetRange
+from streaming.packing import PLAIN_PARTITIONS, pack_partitions, unpack_partitions
 from streaming.seen import Seen
 from streaming.segment import Blob, Segment
 from streaming.side_output import SideName, SideOutput
@@ -269,8 +271,10 @@ class StreamState(_Mutable):
         return max(len(self.dead.waiting), len(self.late.waiting))
 
     def encode(self) -> str:
-        """Write the state as JSON."""
-        return self.model_dump_json()
+        """Write the state as JSON; the partitions of a topic that has many are compressed."""
+        if len(self.partitions) <= PLAIN_PARTITIONS:
+            return self.model_dump_json()
+        return json.dumps(pack_partitions(self.model_dump(mode="json")), separators=(",", ":"))
 
     @model_validator(mode="before")
     @classmethod
@@ -304,14 +308,18 @@ def decode_state(text: str | bytes) -> StreamState:
     Raises:
         StateVersionError: It was written by a newer version.
     """
-    version = _Version.model_validate_json(text).version
+    envelope = _Envelope.model_validate_json(text)
+    version = envelope.version
     if version > STATE_VERSION:
         raise StateVersionError(
             f"stream state: expected version {STATE_VERSION} or older, got {version}; "
             "run a worker at least as new as the one that wrote it"
         )
+    if envelope.packed is not None:
+        text = json.dumps(unpack_partitions(json.loads(text)))
     return StreamState.model_validate_json(text)
 
 
-class _Version(BaseModel):
+class _Envelope(BaseModel):
     version: int
+    packed: str | None = None

@@ -1,17 +1,20 @@
 import json
+import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import StateVersionError
 from streaming.frame import from_bytes
+from streaming.seen import Seen, SeenTable
 from streaming.segment import Blob, Segment
 from streaming.side_output import SideOutput
 from streaming.state import STATE_VERSION, PartitionState, StreamState, decode_state
 from tests.unit.streaming.state_maker import (
     batches,
+    blob,
     flush,
     partition,
     plan_all,
@@ -110,3 +113,40 @@ def test_dead_letters_are_written_in_the_form_of_version_1() -> None:
         assert batch.pop("epoch") == 0
     assert [written[name] for name in dead] == [recorded[name] for name in dead]
     assert recorded["dead"]
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32))
+def test_state_of_many_partitions_is_the_same_after_writing_and_reading(seed: int) -> None:
+    state = state_of(partition())
+    chance = random.Random(seed)
+    numbers = chance.sample(range(10_000), 260)
+    state.partitions = {
+        number: PartitionState(
+            cursor=chance.randrange(2**40), planned=2**40, end=2**41,
+            max_event_ms=chance.choice([None, chance.randrange(2**41)]),
+            index=[(n, chance.randrange(2**41)) for n in range(chance.randrange(4))],
+        )
+        for number in numbers
+    }  # fmt: skip
+    remembered = chance.choice(sorted(numbers))
+    state.partitions[remembered].seen = Seen(tables=[SeenTable(blob=blob("seen"), newest_ms=1)])
+    text = state.encode()
+    assert decode_state(text) == state
+    assert ref("seen").key in text
+
+
+def test_state_of_a_topic_of_thousands_of_partitions_fits_a_payload() -> None:
+    state = state_of(partition())
+    chance = random.Random(1)
+    now_ms = 1_780_000_000_000
+    state.partitions = {
+        number: PartitionState(
+            cursor=chance.randrange(10**9), planned=chance.randrange(10**9), end=10**9,
+            max_event_ms=now_ms - chance.randrange(10_000), silent_since_ms=now_ms, cut_ms=now_ms,
+            index=[(chance.randrange(10**9), now_ms - chance.randrange(10**8)) for _ in range(4)],
+        )
+        for number in range(5_000)
+    }  # fmt: skip
+    assert len(state.model_dump_json()) > 1_000_000
+    assert len(state.encode()) < 500_000
