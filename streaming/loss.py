@@ -77,6 +77,7 @@ def _skip_to(
         _skip(state, number, partition.planned, floor, results)
         partition.planned = floor
     partition.end = max(survey.end[number], partition.planned)
+    partition.idle = partition.idle and partition.end <= partition.cursor
 
 
 def _leave_topic(

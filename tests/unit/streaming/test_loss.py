@@ -46,6 +46,16 @@ def test_offsets_that_are_gone_are_skipped_and_what_is_there_stays_planned() -> 
     assert results == {}
 
 
+def test_partition_with_records_behind_a_loss_holds_the_watermark_back() -> None:
+    quiet, ahead = partition(cursor=10, at_ms=5), partition(cursor=50, at_ms=5_000)
+    quiet.idle = True
+    state = state_of(quiet, ahead)
+    ends = LogSurvey(topic_id="t", start={0: 20, 1: 0}, end={0: 30, 1: 50})
+    assert accept_loss(state, SPEC, {}, ends, 0) == 10
+    assert not state.partitions[0].idle
+    assert state.watermark_ms == 5
+
+
 def test_nothing_is_skipped_when_nothing_is_gone() -> None:
     state = state_of(partition(end=100))
     plan_all(state, lambda _: [(0, 10)])
