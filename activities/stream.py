@@ -21,7 +21,7 @@ from activities.stream_io import (
     WaitResult,
 )
 from activities.stream_keys import freeze_segment
-from activities.work_prefix import work_prefix
+from activities.work_prefix import range_prefix, work_prefix
 from common.errors import OffsetLostError
 from common.payloads import INLINE_LIMIT_BYTES, ObjectStore
 from pipelines.stream import StreamSpec
@@ -85,8 +85,7 @@ class StreamActivities:
             await asyncio.to_thread(work.add, block)
         frame, maximum_ms = await asyncio.to_thread(work.merged)
         span, epoch = task.span, task.epoch
-        folder = work_prefix(plan.spec.name, epoch)
-        prefix = f"{folder}/range-{span.partition}-{span.start}-{span.stop}"
+        prefix = range_prefix(plan.spec.name, task)
         segment = None
         if frame is not None and not frame.is_empty():
             inline_bytes = min(INLINE_LIMIT_BYTES, share_bytes)

@@ -21,7 +21,7 @@ from activities.stream import (
     decoder_of,
 )
 from activities.stream_io import AggregateInput, AggregateResult
-from common.names import epoch_prefix
+from activities.work_prefix import range_prefix
 from common.payloads import ObjectStore, Ref
 from streaming.dead_letter import dead_letter_frame
 from streaming.decode import Decoded
@@ -105,11 +105,7 @@ class _RangeWork:
         self._task = task
         self._duplicates = duplicates
         self._decoder = decoder_of(plan.spec)
-        span = task.span
-        self.prefix = (
-            f"{epoch_prefix(plan.spec.name, task.epoch)}/"
-            f"range-{span.partition}-{span.start}-{span.stop}"
-        )
+        self.prefix = range_prefix(plan.spec.name, task)
         self.dead: list[pl.DataFrame] = []
         self.ledger = Ledger()
         self.maximum_ms: int | None = None
