@@ -10,7 +10,7 @@ from activities.alert_io import EndInput, RaiseInput
 from activities.stream_io import Done
 from streaming.alert import Alert, alert_id
 from streaming.state import StreamState
-from workflows import policies
+from workflows import clock, policies
 from workflows.insistence import Insistence
 
 Spawn = Callable[..., asyncio.Task[None]]
@@ -53,7 +53,7 @@ class _Alerts:
         if not workflow.patched("alerts"):
             return
         state.alert_seq += 1
-        now_ms = _now_ms()
+        now_ms = clock.now_ms()
         # A reset repeats the names of what was raised before its point, so that it can end them.
         run_id = workflow.info().original_execution_run_id
         name = alert_id(state.pipeline, now_ms, run_id, state.alert_seq)
@@ -65,7 +65,7 @@ class _Alerts:
         """End all that are open: somebody was here, and what still fails raises a new one."""
         for alert in self._state.alerts:
             if alert.ended_ms is None:
-                alert.ended_ms = _now_ms()
+                alert.ended_ms = clock.now_ms()
 
     async def _keep(self, alert: Alert) -> None:
         """Record an alert and its end."""
@@ -110,7 +110,3 @@ class _Alerts:
     def _forget(self, alert: Alert) -> None:
         if alert.closed and not alert.posts:
             self._state.alerts.remove(alert)
-
-
-def _now_ms() -> int:
-    return workflow.time_ns() // 1_000_000

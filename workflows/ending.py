@@ -6,7 +6,7 @@ from activities import stream_io
 from streaming import progress
 from streaming.state import Mode, StreamState
 from streaming.status import Outcome, StreamResult
-from workflows import policies
+from workflows import clock, policies
 from workflows.insistence import Insistence
 
 _OUTCOMES: dict[Mode, Outcome] = {"stopping": "stopped", "draining": "drained"}
@@ -33,5 +33,5 @@ async def end_stream(state: StreamState, insist: Insistence) -> StreamResult:
         flush_seq=state.flush_seq,
         flushed_rows=state.flushed_rows,
         watermark_ms=state.watermark_ms,
-        elapsed_ms=workflow.time_ns() // 1_000_000 - state.started_ms,
+        elapsed_ms=clock.now_ms() - state.started_ms,
     )

@@ -10,7 +10,7 @@ from temporalio import workflow
 from activities import stream_io
 from pipelines.stream import SinkSpec, StreamSpec
 from streaming.state import SinkCursor, StreamState
-from workflows import policies
+from workflows import clock, policies
 from workflows.insistence import Insistence
 
 REFRESH_EVERY_MS = 86_400_000
@@ -36,7 +36,7 @@ class OffsetRefresh:
     def note(self) -> None:
         """Note that the version was committed just now."""
         if self._wanted:
-            self._cursor.kept_ms = _now_ms()
+            self._cursor.kept_ms = clock.now_ms()
 
     @property
     def due(self) -> bool:
@@ -69,8 +69,4 @@ class OffsetRefresh:
             await workflow.sleep(timedelta(milliseconds=self._left_ms()))
 
     def _left_ms(self) -> int:
-        return (self._cursor.kept_ms or 0) + REFRESH_EVERY_MS - _now_ms()
-
-
-def _now_ms() -> int:
-    return workflow.time_ns() // 1_000_000
+        return (self._cursor.kept_ms or 0) + REFRESH_EVERY_MS - clock.now_ms()

@@ -7,7 +7,7 @@ from temporalio import workflow
 
 from activities import stream_io
 from streaming.state import StreamState, decode_state
-from workflows import policies
+from workflows import clock, policies
 from workflows.insistence import Insistence
 from workflows.stream_input import StreamInput
 
@@ -45,7 +45,7 @@ async def _open(task: StreamInput, insist: Insistence) -> StreamState:
         begin=task.begin,
         until=task.until,
         rewind=task.rewind,
-        now_ms=workflow.time_ns() // 1_000_000,
+        now_ms=clock.now_ms(),
         accept_loss=task.accept_loss,
     )
     result = await insist.run(

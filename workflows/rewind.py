@@ -13,7 +13,7 @@ from streaming.rewind import Rewind, apply_rewind, plan_rewind, times_to_look_up
 from streaming.state import StreamState
 from streaming.status import RewindTo, Rewound
 from streaming.window import Windowing
-from workflows import policies
+from workflows import clock, policies
 from workflows.insistence import Insistence
 from workflows.stream_input import REWIND_LATER
 
@@ -95,7 +95,7 @@ class Rewinding:
         rewind = self._plan(state, to, claimed)
         self._insist.adopt_run(claimed.run_id)
         give_back()
-        now_ms = workflow.time_ns() // 1_000_000
+        now_ms = clock.now_ms()
         apply_rewind(state, self._windows, rewind, claimed.epoch, now_ms)
         return Rewound(epoch=claimed.epoch, floor_ms=rewind.floor_ms, offsets=rewind.offsets)
 

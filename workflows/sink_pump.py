@@ -10,7 +10,7 @@ from streaming import progress
 from streaming.chunk_span import chunk_spans
 from streaming.raw_flush import next_flush
 from streaming.state import SinkCursor, StreamState
-from workflows import policies
+from workflows import clock, policies
 from workflows.insistence import Insistence
 from workflows.offset_refresh import OffsetRefresh
 
@@ -36,7 +36,7 @@ async def write_flushes(
     """
     cursor = next(c for c in state.sinks if c.name == sink.name)
     publishes = workflow.patched("publish-complete-through")
-    told_ms = _now_ms()
+    told_ms = clock.now_ms()
 
     def waits() -> bool:
         return next_flush(state, cursor) is not None
@@ -44,13 +44,13 @@ async def write_flushes(
     def looks_stale() -> bool:
         known, told = state.complete_ms, cursor.published_ms
         behind = known is not None and (told is None or known > told)
-        return publishes and behind and _now_ms() - told_ms >= PUBLISH_EVERY_MS
+        return publishes and behind and clock.now_ms() - told_ms >= PUBLISH_EVERY_MS
 
     refresh = OffsetRefresh(sink, state, cursor)
     with refresh.awake():
         while not insist.given_up:
             await workflow.wait_condition(lambda: waits() or looks_stale() or refresh.due)
-            told_ms = _now_ms()
+            told_ms = clock.now_ms()
             flush = next_flush(state, cursor)
             if flush is None and refresh.due:
                 await refresh.run(spec, insist)
@@ -86,7 +86,3 @@ async def _publish(
         sink.name, "sink.publish_progress", work, stream_io.Done, policies.SINK_WRITE
     )  # fmt: skip
     cursor.published_ms = known
-
-
-def _now_ms() -> int:
-    return workflow.time_ns() // 1_000_000

@@ -22,7 +22,7 @@ from streaming.rewind import forget_results
 from streaming.state import Mode, RangeTask, StreamState, decode_state
 from streaming.status import Outcome, RewindTo, Rewound, StreamResult, StreamStatus
 from streaming.tuning import Operation, TuningChange
-from workflows import policies
+from workflows import clock, policies
 from workflows.alert import keep_alerts
 from workflows.beside import Beside
 from workflows.ending import end_stream
@@ -132,7 +132,7 @@ class StreamWorkflow:
         """Tell where the stream stands and why."""
         windows = self._plan.windowing
         status = stream_status(
-            self._task.spec, windows, self._state, self._insist.trouble, self._now()
+            self._task.spec, windows, self._state, self._insist.trouble, clock.now_ms()
         )
         return status.model_copy(update={"state": self._outcome}) if self._outcome else status
 
@@ -186,7 +186,7 @@ class StreamWorkflow:
         return await self._end(self._state)
 
     def _begin(self, state: StreamState) -> None:
-        watermark.take_up(state, self._now())
+        watermark.take_up(state, clock.now_ms())
         self._read(state.planned)
         for sink in self._task.spec.sinks:
             self._beside.spawn(
@@ -217,14 +217,14 @@ class StreamWorkflow:
             if self._failure is not None:
                 raise self._failure
             self._attribute.show(state.mode)
-            progress.merge_next(state, spec, self._results, self._now())
+            progress.merge_next(state, spec, self._results, clock.now_ms())
             if not self._combining and not self._rolling:
                 self._fire(state)
             if state.mode == "stopping" or (not self._combining and progress.is_finished(state)):
                 return
             wake_ms = None
             if state.mode == "running" and not self._rolling:
-                plan = plan_ranges(state, spec, limits_of(spec), self._now())
+                plan = plan_ranges(state, spec, limits_of(spec), clock.now_ms())
                 wake_ms = plan.wake_ms
                 for batch in plan.batches:
                     self._reading.add(self._beside.compute(self._aggregate, batch))
@@ -241,7 +241,7 @@ class StreamWorkflow:
         spec, windows = self._operating, self._plan.windowing
         if not spec.raw:
             note_completeness(state, windows)
-        now, draining = early.wanted(state, spec, self._now()), state.mode == "draining"
+        now, draining = early.wanted(state, spec, clock.now_ms()), state.mode == "draining"
         if combine := progress.next_combine(
             state, spec, windows, draining=draining, early=now, may_cut=may_cut
         ):
@@ -253,7 +253,7 @@ class StreamWorkflow:
     async def _until_changed(self, *wake_ms: int | None) -> None:
         timeout = None
         if times := [at for at in wake_ms if at is not None]:
-            timeout = timedelta(milliseconds=max(1, min(times) - self._now()))
+            timeout = timedelta(milliseconds=max(1, min(times) - clock.now_ms()))
         try:
             await workflow.wait_condition(lambda: self._changed, timeout=timeout)
         except TimeoutError:
@@ -266,9 +266,6 @@ class StreamWorkflow:
             raise ApplicationError("stream state is used before it was opened")
         return self._state
 
-    def _now(self) -> int:
-        return workflow.time_ns() // 1_000_000
-
     def _failed(self, error: BaseException) -> None:
         """Let the loop raise what went wrong beside it."""
         self._failure = error
@@ -277,7 +274,7 @@ class StreamWorkflow:
     async def _aggregate(self, batch: list[RangeTask]) -> None:
         state = self._opened()
         names = ", ".join(str(task.span) for task in batch)
-        asked_ms, abandoned = self._now(), self._reading.turn()
+        asked_ms, abandoned = clock.now_ms(), self._reading.turn()
         work = stream_io.AggregateInput(spec=self._task.spec, topic_id=state.topic_id, tasks=batch)
         deed = "stream.deliver_ranges" if self._task.spec.raw else "stream.aggregate_ranges"
         result = await self._insist.run(
@@ -336,7 +333,7 @@ class StreamWorkflow:
         )
         self._reading.give_up()
         self._insist.trouble.clear()
-        lost = loss.accept_loss(state, self._task.spec, self._results, survey, self._now())
+        lost = loss.accept_loss(state, self._task.spec, self._results, survey, clock.now_ms())
         workflow.logger.warning("%d offsets are given up", lost)
         state.accepting_loss = False
         self._read(state.planned)
@@ -346,7 +343,7 @@ class StreamWorkflow:
     def _observe(self, ends: dict[int, int], asked_ms: int) -> None:
         state, event_time = self._opened(), self._task.spec.event_time
         watermark.add_partitions(state, ends)
-        watermark.observe_ends(state, event_time, ends, asked_ms, self._now())
+        watermark.observe_ends(state, event_time, ends, asked_ms, clock.now_ms())
         quiet.observe_quiet(state, event_time, ends, asked_ms)
         watermark.advance(state, event_time)
         self._changed = True
@@ -366,7 +363,7 @@ class StreamWorkflow:
             await workflow.wait_condition(
                 lambda: self._insist.busy == 0 and not self._combining, timeout=ROLL_GRACE
             )
-        progress.merge_next(state, self._task.spec, self._results, self._now())
+        progress.merge_next(state, self._task.spec, self._results, clock.now_ms())
         await self._quiesce()
         workflow.continue_as_new(self._task.model_copy(update={"carried": state.encode()}))
 

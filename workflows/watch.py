@@ -9,7 +9,7 @@ from pipelines.stream import EventTime
 from streaming import watermark
 from streaming.quiet import quiet_check_ms
 from streaming.state import StreamState
-from workflows import policies
+from workflows import clock, policies
 from workflows.insistence import Insistence
 
 POLL_MS = 10_000
@@ -36,7 +36,7 @@ async def watch_log(
     """
     while not insist.given_up and not abandoned():
         await workflow.wait_condition(wanted)
-        asked_ms = workflow.time_ns() // 1_000_000
+        asked_ms = clock.now_ms()
         most_ms = quiet_check_ms(state, event_time, asked_ms, POLL_MS)
         work = stream_io.WaitInput(
             topic=state.topic,

@@ -176,34 +176,28 @@ async def save_chain(recorder: Recorder, stream: StreamOnStack, name: str) -> No
 
 async def refused(recorder: Recorder) -> None:
     """Pause because a table lost a column, and go on once it is back."""
-    stream = await recorder.stream("refused", 6_000, 1_000)
-    await stream.start(until_latest=False)
-    await stream.until(lambda s: s.flush_seq > 0 and s.pending_flushes == 0)
-    await alter(recorder.settings, "ALTER TABLE refused RENAME COLUMN revenue TO lost")
-    await recorder.fill("refused", 6_000, after_s=300)
-    await stream.until(lambda s: s.state == "paused")
-    await alter(recorder.settings, "ALTER TABLE refused RENAME COLUMN lost TO revenue")
-    await stream.handle.signal("resume")
-    await stream.until(lambda s: s.ledger.consumed == 12_000 and s.pending_flushes == 0)
-    await stream.handle.signal("drain")
-    await stream.handle.result()
-    await recorder.save(stream.spec, "refused", stream.run_id)
+    await lose_a_column(recorder, "refused", 6_000)
 
 
 async def alerted(recorder: Recorder) -> None:
     """Raise an alert because a table lost a column, and end it once it is back."""
-    stream = await recorder.stream("alerted", 4_000, 1_000)
+    await lose_a_column(recorder, "alerted", 4_000)
+
+
+async def lose_a_column(recorder: Recorder, name: str, events: int) -> None:
+    """Run into a table without one of its columns, give it back and drain."""
+    stream = await recorder.stream(name, events, 1_000)
     await stream.start(until_latest=False)
     await stream.until(lambda s: s.flush_seq > 0 and s.pending_flushes == 0)
-    await alter(recorder.settings, "ALTER TABLE alerted RENAME COLUMN revenue TO lost")
-    await recorder.fill("alerted", 4_000, after_s=300)
+    await alter(recorder.settings, f"ALTER TABLE {name} RENAME COLUMN revenue TO lost")
+    await recorder.fill(name, events, after_s=300)
     await stream.until(lambda s: s.state == "paused")
-    await alter(recorder.settings, "ALTER TABLE alerted RENAME COLUMN lost TO revenue")
+    await alter(recorder.settings, f"ALTER TABLE {name} RENAME COLUMN lost TO revenue")
     await stream.handle.signal("resume")
-    await stream.until(lambda s: s.ledger.consumed == 8_000 and s.pending_flushes == 0)
+    await stream.until(lambda s: s.ledger.consumed == 2 * events and s.pending_flushes == 0)
     await stream.handle.signal("drain")
     await stream.handle.result()
-    await recorder.save(stream.spec, "alerted", stream.run_id)
+    await recorder.save(stream.spec, name, stream.run_id)
 
 
 async def rewound(recorder: Recorder) -> None:
