@@ -1,1 +1,1 @@
-"""What a dataset promises: field types now, contracts and checks as they grow."""
+"""What a dataset promises: field types and contracts; the reader of files that users write."""

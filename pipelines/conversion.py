@@ -5,9 +5,9 @@ from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
+from common.duration import parse_time
 from common.errors import PipelineSpecError, UsageError
 from contracts.field_type import FieldType
-from pipelines.duration import parse_time
 from pipelines.operation import Operation
 
 MAX_DIGITS = 38

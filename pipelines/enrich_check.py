@@ -5,10 +5,10 @@ from typing import Any
 
 from common.errors import PipelineSpecError
 from common.near_miss import near_miss
+from contracts.document import MISSING, Document
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
-from pipelines.document import MISSING, Document
-from pipelines.problem import Path
+from contracts.problem import Path
 from pipelines.reference_file import build_enrich, check_content
 from pipelines.reference_table import KEY_TYPES, TAKEN_TYPES
 from pipelines.transform import Enrich

@@ -3,7 +3,7 @@
 from typing import Any
 
 from common.names import dead_letter_topic
-from pipelines.document import Document
+from contracts.document import Document
 
 LATE_TABLE_KINDS = ("clickhouse", "timescaledb", "postgres")
 """Kinds of sinks that hold a table of late events."""

@@ -9,9 +9,9 @@ from ruamel.yaml.nodes import MappingNode
 
 from common.errors import PipelineSpecError, UnknownNameError
 from common.near_miss import near_miss
-from pipelines.document import MISSING, Document, compose, entries, read, scalar_text
-from pipelines.problem import Problem, refuse
-from pipelines.shape import Options
+from contracts.document import MISSING, Document, compose, entries, read, scalar_text
+from contracts.problem import Problem, refuse
+from contracts.shape import Options
 from pipelines.stream import StreamSpec
 from pipelines.stream_build import build_stream, report_unsupported
 from pipelines.stream_check import check_stream
@@ -51,7 +51,7 @@ KINDS: dict[str, PipelineKind] = {
 def check_pipeline(path: Path) -> tuple[PipelineSpec | None, list[Problem]]:
     """Read a pipeline file and collect every problem; no specification when there is one."""
     document = Document(str(path))
-    node = compose(path, document)
+    node = compose(path, document, "a pipeline that begins with `kind:` and `name:`")
     if node is None:
         return None, document.problems
     given = {name: value for name, _, value in entries(Document(str(path)), node, ())}

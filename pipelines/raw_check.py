@@ -3,8 +3,8 @@
 from typing import Any
 
 from common.near_miss import near_miss
+from contracts.document import MISSING, Document
 from contracts.field_type import FieldType
-from pipelines.document import MISSING, Document
 from pipelines.stream import UNGROUPABLE
 
 Values = dict[str, Any]

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import PipelineSpecError, UserFunctionError
+from contracts.document import MISSING, Document, Plain
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
-from pipelines.document import MISSING, Document, Plain
+from contracts.problem import Path
 from pipelines.enrich_check import check_enrich
 from pipelines.expression import ScalarExpression, parse_condition, parse_scalar
 from pipelines.expression_aggregate import AggregateExpression
 from pipelines.expression_list import element_types, parse_unnest
-from pipelines.problem import Path
 from pipelines.python_function import check_function
 from pipelines.transform import taken_types
 

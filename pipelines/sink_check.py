@@ -3,7 +3,7 @@
 from typing import Any
 
 from common.names import dead_letter_topic
-from pipelines.document import Document
+from contracts.document import Document
 from pipelines.stream import TARGET_OPTION
 
 Values = dict[str, Any]

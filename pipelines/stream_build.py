@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from pipelines.document import Document
-from pipelines.problem import Path
+from contracts.document import Document
+from contracts.problem import Path
 from pipelines.stream import (
     TARGET_OPTION,
     Bounds,

@@ -4,14 +4,14 @@ from functools import partial
 from math import gcd
 from typing import Any
 
+from common.duration import format_duration
 from common.errors import PipelineSpecError
 from common.near_miss import near_miss
 from common.time_zone import time_zone
+from contracts.document import MISSING, Document, Plain
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
 from pipelines.deduplicate_check import check_deduplicate
-from pipelines.document import MISSING, Document, Plain
-from pipelines.duration import format_duration
 from pipelines.expression_aggregate import parse_aggregate
 from pipelines.late_check import check_late
 from pipelines.raw_check import check_raw

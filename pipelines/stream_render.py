@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipelines.duration import format_duration
+from common.duration import format_duration
 from pipelines.stream import TARGET_OPTION, Deduplicate, EventTime, SinkSpec, StreamSpec, Window
 from pipelines.transform import Step
 from pipelines.transform_build import render_step

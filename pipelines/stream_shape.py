@@ -1,7 +1,6 @@
 """The shape of a `kind: stream` file."""
 
-from pipelines.late_check import LATE_TABLE_KINDS
-from pipelines.shape import (
+from contracts.shape import (
     COLUMN_PATTERN,
     NAME_PATTERN,
     TOPIC_PATTERN,
@@ -17,6 +16,7 @@ from pipelines.shape import (
     Whole,
     WordOr,
 )
+from pipelines.late_check import LATE_TABLE_KINDS
 from pipelines.stream import MOST_FLUSHES, MOST_PARALLELISM, MOST_RECORDS
 from pipelines.transform_shape import DERIVE, TRANSFORM, WHERE
 

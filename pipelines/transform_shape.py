@@ -1,6 +1,6 @@
 """The shape of the steps between decoding and grouping."""
 
-from pipelines.shape import (
+from contracts.shape import (
     COLUMN_PATTERN,
     Choice,
     Either,

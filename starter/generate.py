@@ -67,9 +67,9 @@ def sales(
     """
     import asyncio
 
+    from common.duration import parse_duration, parse_time
     from common.settings_load import load_settings
     from devstack.sample.sales import SalesShape
-    from pipelines.duration import parse_duration, parse_time
     from starter.generate_write import topic_partitions, write_sales
 
     settings = load_settings()

@@ -113,8 +113,8 @@ def validate(
 
     Example: sluice pipelines validate ./my-stream.yaml sales-1m
     """
+    from contracts.problem import refuse
     from pipelines.load import check_pipeline, find_pipeline
-    from pipelines.problem import refuse
 
     project_dir = _project_dir()
     paths = [find_pipeline(name, project_dir) for name in names]

@@ -391,6 +391,6 @@ def _stream_name(name: str, settings: "Settings") -> str:
 
 
 def _seconds(timeout: str | None) -> float | None:
-    from pipelines.duration import parse_duration
+    from common.duration import parse_duration
 
     return None if timeout is None else parse_duration(timeout) / 1000

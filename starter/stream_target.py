@@ -2,8 +2,8 @@
 
 import re
 
+from common.duration import parse_time
 from common.errors import UsageError
-from pipelines.duration import parse_time
 from streaming.status import RewindTo, StreamFrom, StreamUntil
 
 _OFFSETS = re.compile(r"\d+=\d+(,\d+=\d+)*")

@@ -47,7 +47,7 @@ def configure(
 
     Example: sluice stream configure sales-1m --interval 500ms --max-records 50000
     """
-    from pipelines.duration import parse_duration
+    from common.duration import parse_duration
     from streaming.tuning import Tuning, TuningChange
 
     _refuse(context.args)
@@ -115,7 +115,7 @@ def _configure(name: str, change: "TuningChange", output: OutputFormat) -> None:
 
 def operation_line(operation: "Operation") -> str:
     """Write the options in force in one line."""
-    from pipelines.duration import format_duration
+    from common.duration import format_duration
 
     parts = [
         f"interval {format_duration(operation.interval_ms)}",

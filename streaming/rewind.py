@@ -7,8 +7,8 @@ it on are computed again in a new epoch, from offsets before which no record was
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common.duration import format_time
 from common.errors import OffsetLostError, UsageError
-from pipelines.duration import format_time
 from pipelines.stream import StreamSpec
 from streaming.completeness import restart_completeness
 from streaming.early import forget_early

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from contracts.shape import Options
 from pipelines.load import load_stream
-from pipelines.shape import Options
 from pipelines.stream_shape import STREAM
 from starter.main import COMMANDS
 

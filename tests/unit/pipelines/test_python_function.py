@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from common.errors import UserFunctionError
+from contracts.problem import report
 from pipelines.load import check_pipeline
-from pipelines.problem import report
 from pipelines.python_function import check_function, code_of, load_function, use_project
 from pipelines.transform import PythonCall
 from tests.unit.pipelines.stream_file import write

@@ -11,8 +11,8 @@ import pytest
 import pipelines.reference_file
 from common.errors import PipelineSpecError
 from contracts.field_type_parse import parse_field_type
+from contracts.problem import report
 from pipelines.load import check_pipeline
-from pipelines.problem import report
 from pipelines.reference_table import look_up_table
 from pipelines.stream_render import render_stream
 from tests.unit.pipelines.stream_file import write

@@ -1,4 +1,4 @@
-"""Durations, sizes and times in the words of a pipeline file."""
+"""Durations, sizes and times in the words of the files that users write."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Shapes of a pipeline file's parts: one declaration gives checks, messages and JSON Schema."""
+"""Shapes of a file's parts: one declaration gives checks, messages and JSON Schema."""
 
 from dataclasses import dataclass
 

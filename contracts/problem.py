@@ -1,4 +1,4 @@
-"""Problems of a pipeline file: collected with their place, reported all at once."""
+"""Problems of a file that a user wrote: collected with their place, reported all at once."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake in a pipeline file; `line` and `column` count from 1."""
+    """One mistake in a file; `line` and `column` count from 1."""
 
     file: str
     line: int

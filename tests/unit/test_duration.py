@@ -2,8 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import UsageError
-from pipelines.duration import (
+from common.duration import (
     MAX_DURATION_MS,
     format_duration,
     format_size,
@@ -12,6 +11,7 @@ from pipelines.duration import (
     parse_size,
     parse_time,
 )
+from common.errors import UsageError
 
 
 @pytest.mark.parametrize(

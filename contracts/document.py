@@ -1,4 +1,4 @@
-"""A pipeline file read against its shape: plain values, and every problem with its place."""
+"""A YAML file read against its shape: plain values, and every problem with its place."""
 
 import re
 from dataclasses import dataclass, field, replace
@@ -9,12 +9,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from common.duration import format_duration, parse_duration
 from common.errors import UsageError
 from common.near_miss import near_miss
 from contracts.field_type_parse import parse_field_type
-from pipelines.duration import format_duration, parse_duration
-from pipelines.problem import Path, Problem, path_text
-from pipelines.shape import (
+from contracts.problem import Path, Problem, path_text
+from contracts.shape import (
     COLUMN_PATTERN,
     Choice,
     Duration,
@@ -66,8 +66,14 @@ class Document:
         self._places[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
 
 
-def compose(path: FilePath, document: Document) -> MappingNode | None:
-    """Read a file as YAML 1.2; None when it is no mapping, with the problem recorded."""
+def compose(path: FilePath, document: Document, expected: str) -> MappingNode | None:
+    """Read a file as YAML 1.2; None when it is no mapping, with the problem recorded.
+
+    Args:
+        path: The file.
+        document: Takes the problem.
+        expected: What the file should be, such as "a pipeline that begins with `kind:`".
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -87,15 +93,7 @@ def compose(path: FilePath, document: Document) -> MappingNode | None:
         document.report((), f"expected YAML, got a mistake: {str(error).splitlines()[0]}")
         return None
     if not isinstance(node, MappingNode):
-        document.problems.append(
-            Problem(
-                document.file,
-                1,
-                1,
-                "",
-                "expected a pipeline that begins with `kind:` and `name:`, got none",
-            )
-        )
+        document.problems.append(Problem(document.file, 1, 1, "", f"expected {expected}, got none"))
         return None
     return node
 
