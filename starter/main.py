@@ -55,6 +55,10 @@ Examples:
 3 gate, 4 contract, 5 partial, 6 wait timed out, 7 differences found, 130 Ctrl-C."""
 
 
+NATIVE_THREADS = ("temporalio", "obstore")
+"""Modules whose native threads outlive their calls."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave the process with its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -65,9 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         code = _drop_output()
-    if "temporalio" in sys.modules:
-        # After a call was given up, its native threads and the ending interpreter may wait for
-        # each other: seen once in eight times of Ctrl-C.
+    if not sys.modules.keys().isdisjoint(NATIVE_THREADS):
+        # Native threads and the ending interpreter may wait for each other after a call was given
+        # up, seen once in eight times of Ctrl-C; or one of them aborts the process after its work
+        # is done, seen once in ten calls of `sluice alerts` on a busy machine.
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
