@@ -8,7 +8,8 @@ SluiceError
     ├── UsageError                wrong argument, name or setting; nothing was started
     │   ├── SettingsError             a setting is unknown or has the wrong type
     │   ├── PipelineSpecError         a pipeline file is wrong
-    │   └── UnknownNameError          no pipeline, stream or service of that name
+    │   ├── ContractSpecError         a contract file is wrong
+    │   └── UnknownNameError          no pipeline, contract, stream or service of that name
     ├── ContractViolationError    a record or batch breaks what was declared
     ├── UserFunctionError        a user's own function is missing, changed or breaks its declaration
     ├── TopicMissingError         the topic does not exist
@@ -69,8 +70,12 @@ class PipelineSpecError(UsageError):
     """A pipeline file is wrong."""
 
 
+class ContractSpecError(UsageError):
+    """A contract file is wrong."""
+
+
 class UnknownNameError(UsageError):
-    """No pipeline, stream or service has that name."""
+    """No pipeline, contract, stream or service has that name."""
 
 
 class ContractViolationError(FatalError):
