@@ -26,6 +26,7 @@ from streaming.floor import look_up
 from streaming.loss import LogSurvey, accept_loss
 from streaming.plan import compile_stream
 from streaming.rewind import apply_rewind, plan_rewind, times_to_look_up
+from streaming.room import require_partitions
 from streaming.state import PartitionState, SinkCursor, StreamState, decode_state
 from streaming.status import StreamFrom, StreamUntil
 from streaming.watermark import forget_observations
@@ -49,6 +50,7 @@ class StreamBookActivities:
         await bound(compile_stream(task.spec), self._store)  # before anything is claimed
         record = StreamRecord(self._store, task.spec.name)
         topic = await self._log.describe(task.spec.topic)
+        require_partitions(task.spec, len(topic.end))
         # Before anything is claimed: a wrong `until` must not cost the saved state.
         stops = await self._stops(task.spec.topic, task.until, topic) if task.until else None
         epoch, notes = await self._prepare(task.spec)

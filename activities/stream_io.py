@@ -3,6 +3,7 @@
 from common.payloads import Model, Ref
 from pipelines.stream import SinkSpec, StreamSpec
 from streaming.chunk_span import ChunkSpan
+from streaming.offset_map import OffsetMap
 from streaming.progress import CombineTask, RangeResult
 from streaming.segment import KeySpan
 from streaming.side_output import SideBatch
@@ -74,7 +75,7 @@ class ClaimResult(Model):
     """
 
     epoch: int
-    starts: dict[int, int]
+    starts: OffsetMap
     run_id: str = ""
     bounds: list[int] = []
 
@@ -119,7 +120,7 @@ class WaitInput(Work):
 
     topic: str
     topic_id: str
-    cursors: dict[int, int]
+    cursors: OffsetMap
     timeout_ms: int
     others: bool = True
 
@@ -127,7 +128,7 @@ class WaitInput(Work):
 class WaitResult(Model):
     """Last stable offset per partition."""
 
-    ends: dict[int, int]
+    ends: OffsetMap
 
 
 class SurveyInput(Work):

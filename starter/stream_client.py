@@ -34,6 +34,7 @@ from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE, stream_workflow_id
 from common.payloads import Model
 from common.settings import Settings
 from connectors.temporal import connect
+from streaming.room import require_partitions
 from streaming.status import StreamResult, StreamStatus
 from workflows.stream_input import STREAM_WORKFLOW, StreamInput
 
@@ -288,6 +289,7 @@ class StreamClient:
             raise UnknownNameError(f"{error}; nothing was started") from error
         finally:
             await log.close()
+        require_partitions(task.spec, len(found.end))
         named = (task.until.offsets if task.until else None) or {}
         if unknown := sorted(named.keys() - found.end.keys()):
             raise UnknownNameError(

@@ -67,7 +67,7 @@ def print_rewound(name: str, rewound: Rewound, output: OutputFormat) -> None:
     """Say from where a stream computes again."""
     floor = iso_time(rewound.floor_ms)
     if output is OutputFormat.JSON:
-        print_json({"pipeline": name, **rewound.model_dump(mode="json"), "floor": floor})
+        print_json({"pipeline": name, **dict(rewound), "floor": floor})
         return
     offsets = ", ".join(f"{n} from {at:,}" for n, at in sorted(rewound.offsets.items()))
     show(f"{name}  epoch {rewound.epoch}: windows from {floor} on are computed again")

@@ -127,7 +127,8 @@ def print_status_json(status: StreamStatus, web_ui: str) -> None:
     """Write the status as JSON."""
     print_json(
         {
-            **status.model_dump(mode="json"),
+            **status.model_dump(mode="json", exclude={"partitions"}),
+            "partitions": [p.model_dump(mode="json") for p in status.partitions],
             "watermark": iso_time(status.watermark_ms),
             "floor": iso_time(status.floor_ms),
             "complete_through": iso_time(status.complete_through_ms),

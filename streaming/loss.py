@@ -3,6 +3,7 @@
 from common.payloads import Model
 from pipelines.stream import StreamSpec
 from streaming.ledger import Ledger
+from streaming.offset_map import OffsetMap
 from streaming.offset_range import OffsetRange
 from streaming.progress import RangeResult, merge_next
 from streaming.seen import let_go
@@ -15,8 +16,8 @@ class LogSurvey(Model):
     """What the log holds now: identity of the topic, first and last stable offset per partition."""
 
     topic_id: str
-    start: dict[int, int]
-    end: dict[int, int]
+    start: OffsetMap
+    end: OffsetMap
 
 
 def accept_loss(

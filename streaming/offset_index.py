@@ -9,29 +9,28 @@ MOST_ENTRIES = 256
 MOST_OF_ALL = 2_048
 """Entries over all partitions: they travel through continue-as-new."""
 
-FEWEST_ENTRIES = 4
-
 Entry = tuple[int, int | None]
 
 
 def at_most(partitions: int) -> int:
-    """Give how many entries one of so many partitions may keep."""
-    return max(FEWEST_ENTRIES, min(MOST_ENTRIES, MOST_OF_ALL // max(1, partitions)))
+    """Give how many entries one of so many partitions may keep, at least one."""
+    return max(1, min(MOST_ENTRIES, MOST_OF_ALL // max(1, partitions)))
 
 
 def note(index: list[Entry], offset: int, maximum_ms: int | None, most: int) -> list[Entry]:
     """Add what is known of the records before an offset, which is after all others noted.
 
     Of entries with the same maximum the last one says most. Above `most` every second one of the
-    older three quarters goes, so that the newest stay dense and the first one stays.
+    older three quarters goes, so that the newest stay dense and the first one stays; where one
+    may be kept, it is that.
     """
     known_ms = _later(index[-1][1] if index else None, maximum_ms)
     same = bool(index) and index[-1][1] == known_ms
     kept = [*(index[:-1] if same else index), (offset, known_ms)]
-    if len(kept) <= most:
-        return kept
-    old = len(kept) * 3 // 4
-    return kept[:old:2] + kept[old:]
+    while len(kept) > most > 1:
+        old = len(kept) * 3 // 4
+        kept = kept[:old:2] + kept[old:]
+    return kept[:most]
 
 
 def last_before(index: list[Entry], floor_ms: int) -> Entry:

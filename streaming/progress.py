@@ -17,6 +17,7 @@ from streaming.firing import copies, fire_again, next_due_ms, step_ms
 from streaming.key_range import is_worth_merging, key_range_count, reference_count
 from streaming.ledger import Ledger
 from streaming.offset_index import at_most, note
+from streaming.offset_map import OffsetMap
 from streaming.offset_range import OffsetRange
 from streaming.planner import catching_up
 from streaming.raw_flush import take_rows
@@ -69,7 +70,7 @@ class RangeResult(Model):
     rows: list[Blob] = []
     superseded: list[Ref] = []
     seen: Seen | None = None
-    ends: dict[int, int] = {}
+    ends: OffsetMap = {}
     timings_us: dict[str, int] = {}
 
 

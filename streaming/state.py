@@ -17,7 +17,7 @@ from streaming.alert import Alert
 from streaming.ledger import Ledger
 from streaming.offset_index import Entry
 from streaming.offset_range import OffsetRange
-from streaming.packing import PLAIN_PARTITIONS, pack_partitions, unpack_partitions
+from streaming.packing import PACKED_VERSION, PLAIN_BYTES, pack_state, unpack_state
 from streaming.seen import Seen
 from streaming.segment import Blob, Segment
 from streaming.side_output import SideName, SideOutput
@@ -271,10 +271,11 @@ class StreamState(_Mutable):
         return max(len(self.dead.waiting), len(self.late.waiting))
 
     def encode(self) -> str:
-        """Write the state as JSON; the partitions of a topic that has many are compressed."""
-        if len(self.partitions) <= PLAIN_PARTITIONS:
-            return self.model_dump_json()
-        return json.dumps(pack_partitions(self.model_dump(mode="json")), separators=(",", ":"))
+        """Write the state as JSON; a big one is packed, with references to objects in clear."""
+        text = self.model_dump_json()
+        if len(text) <= PLAIN_BYTES:
+            return text
+        return json.dumps(pack_state(json.loads(text)), separators=(",", ":"))
 
     @model_validator(mode="before")
     @classmethod
@@ -309,15 +310,21 @@ def decode_state(text: str | bytes) -> StreamState:
         StateVersionError: It was written by a newer version.
     """
     envelope = _Envelope.model_validate_json(text)
-    version = envelope.version
-    if version > STATE_VERSION:
+    if envelope.packed is None:
+        _require_version(envelope.version, STATE_VERSION)
+        return StreamState.model_validate_json(text)
+    _require_version(envelope.version, PACKED_VERSION)
+    values = unpack_state(json.loads(text))
+    _require_version(values["version"], STATE_VERSION)
+    return StreamState.model_validate_json(json.dumps(values))
+
+
+def _require_version(version: int, newest: int) -> None:
+    if version > newest:
         raise StateVersionError(
-            f"stream state: expected version {STATE_VERSION} or older, got {version}; "
+            f"stream state: expected version {newest} or older, got {version}; "
             "run a worker at least as new as the one that wrote it"
         )
-    if envelope.packed is not None:
-        text = json.dumps(unpack_partitions(json.loads(text)))
-    return StreamState.model_validate_json(text)
 
 
 class _Envelope(BaseModel):

@@ -1,9 +1,13 @@
 """What a stream tells about itself."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, PlainSerializer
 
 from common.payloads import Model
 from streaming.ledger import Ledger
+from streaming.offset_map import PLAIN_PARTITIONS, OffsetMap
+from streaming.packing import pack_columns, unpack_columns
 from streaming.tuning import Operation
 
 StreamState = Literal[
@@ -27,6 +31,27 @@ class PartitionStatus(Model):
     lag: int
     watermark_ms: int | None = None
     idle: bool = False
+
+
+def _write(partitions: list[PartitionStatus]) -> list[PartitionStatus] | str:
+    if len(partitions) <= PLAIN_PARTITIONS:
+        return partitions
+    names = PartitionStatus.model_fields
+    return pack_columns([[getattr(p, name) for p in partitions] for name in names])
+
+
+def _read(value: Any) -> Any:  # noqa: ANN401 - whatever came, to be validated
+    if not isinstance(value, str):
+        return value
+    names = PartitionStatus.model_fields
+    rows = zip(*unpack_columns(value, len(names)), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+PartitionList = Annotated[
+    list[PartitionStatus], BeforeValidator(_read), PlainSerializer(_write, when_used="json")
+]
+"""Partitions; in JSON those of a topic of many are packed."""
 
 
 class SinkStatus(Model):
@@ -67,7 +92,7 @@ class StreamStatus(Model):
     floor_ms: int | None = None
     bounded: bool = False
     watermark_ms: int | None = None
-    partitions: list[PartitionStatus] = []
+    partitions: PartitionList = []
     target_lag: int = 0
     open_windows: int = 0
     pending_flushes: int = 0
@@ -101,14 +126,14 @@ class StreamUntil(Model):
 
     kind: Literal["latest", "time", "offsets"] = "latest"
     time_ms: int | None = None
-    offsets: dict[int, int] | None = None
+    offsets: OffsetMap | None = None
 
 
 class RewindTo(Model):
     """Where a stream is to compute again from: a time, or offsets of some partitions."""
 
     time_ms: int | None = None
-    offsets: dict[int, int] | None = None
+    offsets: OffsetMap | None = None
 
 
 class Rewound(Model):
@@ -122,7 +147,7 @@ class Rewound(Model):
 
     epoch: int
     floor_ms: int
-    offsets: dict[int, int]
+    offsets: OffsetMap
 
 
 class StreamResult(Model):

@@ -1,0 +1,29 @@
+"""Offsets by partition, as they travel."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer
+
+from streaming.packing import pack_columns, unpack_columns
+
+PLAIN_PARTITIONS = 256
+"""Up to so many partitions they are written in clear."""
+
+
+def _write(offsets: dict[int, int] | None) -> dict[int, int] | str | None:
+    if offsets is None or len(offsets) <= PLAIN_PARTITIONS:
+        return offsets
+    return pack_columns([[*offsets], [*offsets.values()]])
+
+
+def _read(value: Any) -> Any:  # noqa: ANN401 - whatever came, to be validated
+    if not isinstance(value, str):
+        return value
+    numbers, offsets = unpack_columns(value, 2)
+    return dict(zip(numbers, offsets, strict=True))
+
+
+OffsetMap = Annotated[
+    dict[int, int], BeforeValidator(_read), PlainSerializer(_write, when_used="json")
+]
+"""An offset per partition; in JSON those of a topic of many partitions are packed."""
