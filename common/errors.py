@@ -15,6 +15,8 @@ SluiceError
     ├── TopicMissingError         the topic does not exist
     ├── OffsetLostError           pinned offsets are gone, or the topic is another one now
     ├── SinkRefusedError          a sink's target cannot hold the promise
+    ├── SourceRefusedError        a batch's source cannot be read as declared
+    ├── GateBlockedError          a batch did not pass its gate
     ├── StaleEpochError           a newer epoch of this stream owns the target
     ├── PayloadTooLargeError      a value is above the hard limit of a payload
     ├── StateNotSavedError        the last run left no state to go on from
@@ -103,6 +105,14 @@ class OffsetLostError(FatalError):
 
 class SinkRefusedError(FatalError):
     """A sink's target cannot hold the promise."""
+
+
+class SourceRefusedError(FatalError):
+    """A batch's source cannot be read as it was declared."""
+
+
+class GateBlockedError(FatalError):
+    """A batch did not pass its gate; nothing was published."""
 
 
 class StaleEpochError(FatalError):

@@ -51,6 +51,8 @@ def column_type(field_type: FieldType) -> str:
         return f"Array({column_type(field_type.element)})"
     if field_type.base == "decimal":
         plain = f"Decimal({field_type.precision}, {field_type.scale})"
+    elif field_type.base == "timestamp" and field_type.precision is not None:
+        plain = f"DateTime64({field_type.precision}, 'UTC')"
     else:
         plain = _TYPES[field_type.base]
     return f"Nullable({plain})" if field_type.nullable else plain

@@ -60,6 +60,8 @@ def column_type(field_type: FieldType) -> str:
         return f"{column_type(field_type.element)}[]"
     if field_type.base == "decimal":
         return f"numeric({field_type.precision},{field_type.scale})"
+    if field_type.base == "timestamp" and field_type.precision is not None:
+        return f"timestamp({field_type.precision}) with time zone"
     return _TYPES[field_type.base]
 
 

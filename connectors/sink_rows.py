@@ -37,6 +37,8 @@ def arrow_type(field_type: FieldType) -> pa.DataType:
                 "flatten it"
             )
         return pa.list_(arrow_type(field_type.element))
+    if field_type.base == "timestamp" and field_type.precision is not None:
+        return pa.timestamp("us", "UTC")
     return _ARROW[field_type.base]
 
 

@@ -5,6 +5,7 @@ import polars as pl
 from contracts.field_type import FieldType
 
 INSTANT = pl.Datetime("ms", "UTC")
+INSTANT_US = pl.Datetime("us", "UTC")
 
 _PLAIN: dict[str, pl.DataType] = {
     "string": pl.String(),
@@ -26,4 +27,6 @@ def polars_type(kind: FieldType) -> pl.DataType:
         return pl.Decimal(kind.precision, kind.scale or 0)
     if kind.base == "list":
         return pl.List(polars_type(kind.element or FieldType("string")))
+    if kind.base == "timestamp" and kind.precision is not None:
+        return INSTANT_US
     return _PLAIN[kind.base]

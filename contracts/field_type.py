@@ -14,12 +14,13 @@ class FieldType:
     """The type of a field.
 
     `timestamp_ms` arrives as an integer of milliseconds since the epoch, `timestamp` as ISO 8601
-    text with zone; both are UTC instants with milliseconds inside the engine. Decimals are exact,
-    up to 38 digits.
+    text with zone; both are UTC instants with milliseconds inside the engine. `timestamp(6)` is an
+    instant with microseconds, which batches keep and streams do not have. Decimals are exact, up to
+    38 digits.
 
     Attributes:
         base: The type without its parameters.
-        precision: Digits in all, of a decimal.
+        precision: Digits in all, of a decimal; 6 of a timestamp with microseconds.
         scale: Digits after the point, of a decimal.
         nullable: Whether null or a missing value is allowed (`T?`).
         element: Type of the elements, of a list.
@@ -37,6 +38,8 @@ class FieldType:
             text = f"decimal({self.precision},{self.scale})"
         elif self.base == "list":
             text = f"list<{self.element}>"
+        elif self.base == "timestamp" and self.precision is not None:
+            text = f"timestamp({self.precision})"
         else:
             text = self.base
         return text + ("?" if self.nullable else "")

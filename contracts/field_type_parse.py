@@ -8,8 +8,10 @@ from common.near_miss import near_miss
 from contracts.field_type import BaseType, FieldType
 
 MAX_DECIMAL_DIGITS = 38
+MICROSECONDS = "timestamp(6)"
 TYPE_WORDS = (
-    "string int32 int64 float64 bool decimal(p,s) timestamp_ms timestamp date uuid json list<T>"
+    "string int32 int64 float64 bool decimal(p,s) timestamp_ms timestamp timestamp(6) date uuid "
+    "json list<T>"
 )
 
 _DECIMAL = re.compile(r"decimal\(\s*([0-9]+)\s*,\s*([0-9]+)\s*\)")
@@ -47,6 +49,8 @@ def parse_field_type(text: str) -> FieldType:
     body = body[:-1].rstrip() if nullable else body
     if body in _PLAIN:
         return FieldType(cast("BaseType", body), nullable=nullable)
+    if body == MICROSECONDS:
+        return FieldType("timestamp", precision=6, nullable=nullable)
     if found := _DECIMAL.fullmatch(body):
         return _decimal(text, int(found[1]), int(found[2]), nullable=nullable)
     if found := _LIST.fullmatch(body):

@@ -24,7 +24,7 @@ _imported: dict[str, str] = {}
 
 _projects: set[Path] = set()
 _OURS = frozenset(
-    ("activities", "common", "connectors", "contracts", "devstack", "pipelines", "starter",
+    ("activities", "batch", "common", "connectors", "contracts", "devstack", "pipelines", "starter",
      "streaming", "workers", "workflows")
 )  # fmt: skip
 

@@ -5,6 +5,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 PASSED_THROUGH = (
     "activities",
     "annotated_types",
+    "batch",
     "common",
     "contracts",
     "numpy",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LAYERS = ("streaming", "connectors", "devstack")
+LAYERS = ("streaming", "batch", "connectors", "devstack")
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""The batch engine: plans, transforms, checks and adds up; pure functions over columns."""
