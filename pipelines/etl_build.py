@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pipelines.duration import parse_duration
+from common.duration import parse_duration
 from pipelines.etl import Aggregation, BatchLimits, Check, EtlSpec, EtlStep, Reference, Target
 from pipelines.etl_source import FileSource, HttpSource, KafkaSource, Paging, PostgresSource, Source
 from pipelines.transform_build import build_step

@@ -4,8 +4,8 @@ from typing import Any
 
 from common.errors import PipelineSpecError
 from common.time_zone import time_zone
+from contracts.document import MISSING, Document
 from pipelines.data_interval import PERIOD_RULE, is_period
-from pipelines.document import MISSING, Document
 from pipelines.etl import KEYED_MODES
 
 Values = dict[str, Any]

@@ -1,7 +1,7 @@
 """The shape of a batch's gate."""
 
+from contracts.shape import Choice, Expression, Listing, Options, Text, Whole
 from pipelines.etl_source_shape import COLUMN, CONNECTION
-from pipelines.shape import Choice, Expression, Listing, Options, Text, Whole
 
 _BOUND = Text("a number, a date or a time", r"^.+$")
 

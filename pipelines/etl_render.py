@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipelines.duration import format_duration
+from common.duration import format_duration
 from pipelines.etl import Check, EtlSpec, EtlStep, Target
 from pipelines.etl_source import HttpSource
 from pipelines.transform import Step

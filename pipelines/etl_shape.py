@@ -1,11 +1,11 @@
 """The shape of a `kind: etl` file."""
 
+from contracts.shape import NAME_PATTERN, Choice, Duration, Options, Text, Whole
 from pipelines.etl import MOST_CHUNK_ROWS, MOST_CHUNKS_AT_ONCE
 from pipelines.etl_gate_shape import GATE
 from pipelines.etl_source_shape import SOURCE
 from pipelines.etl_target_shape import TARGETS
 from pipelines.etl_transform_shape import ETL_TRANSFORM
-from pipelines.shape import NAME_PATTERN, Choice, Duration, Options, Text, Whole
 
 ETL = Options(
     {

@@ -1,6 +1,6 @@
 """The shape of a batch's source."""
 
-from pipelines.shape import (
+from contracts.shape import (
     COLUMN_PATTERN,
     TOPIC_PATTERN,
     Choice,

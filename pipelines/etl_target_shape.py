@@ -1,7 +1,7 @@
 """The shape of a batch's targets."""
 
+from contracts.shape import Choice, Listing, Options, Shape, Text
 from pipelines.etl_source_shape import COLUMN, CONNECTION
-from pipelines.shape import Choice, Listing, Options, Shape, Text
 
 _MODE = Choice(
     ("append", "replace", "merge", "insert_only", "scd2"), "How rows get into the target"

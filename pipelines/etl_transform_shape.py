@@ -1,7 +1,7 @@
 """The shape of a batch's steps."""
 
+from contracts.shape import Expression, FieldTypeText, Listing, Options, Table
 from pipelines.etl_source_shape import COLUMN
-from pipelines.shape import Expression, FieldTypeText, Listing, Options, Table
 from pipelines.transform_shape import DERIVE, ENRICH, WHERE
 
 ETL_TRANSFORM = Listing(
