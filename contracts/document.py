@@ -16,13 +16,17 @@ from contracts.field_type_parse import parse_field_type
 from contracts.problem import Path, Problem, path_text
 from contracts.shape import (
     COLUMN_PATTERN,
+    Again,
+    Anything,
     Choice,
     Duration,
     Either,
     Expression,
     FieldTypeText,
+    Flag,
     Listing,
     Options,
+    Scalar,
     Shape,
     Table,
     Text,
@@ -102,25 +106,24 @@ def read(document: Document, node: Node, shape: Shape, path: Path = ()) -> Plain
     """Read a node by its shape into text, numbers, lists and dicts; `MISSING` for what is wrong."""
     if not (isinstance(node, ScalarNode) and node.value == ""):
         document.locate(path, node)  # else its name is the better place
-    if isinstance(shape, Either | TextOr):
+    if isinstance(shape, Again | Either | TextOr):
         return read(document, node, _form(shape, node), path)
     if isinstance(shape, Options):
         return _read_options(document, node, shape, path)
+    if isinstance(shape, Anything):
+        return _read_anything(document, node, path)
     if isinstance(shape, Table):
         return _read_table(document, node, shape, path)
     if isinstance(shape, Listing):
         return _read_list(document, node, shape, path)
     if isinstance(shape, WordOr):
-        if isinstance(node, MappingNode):
-            return _read_options(document, node, shape.options, path)
-        options = ", ".join(shape.options.options)
-        return _read_scalar(
-            document, node, Choice((shape.word,)), path, f"`{shape.word}` or {{{options}: …}}"
-        )
+        return _read_word_or(document, node, shape, path)
     return _read_scalar(document, node, shape, path)
 
 
-def _form(shape: Either | TextOr, node: Node) -> Shape:
+def _form(shape: Again | Either | TextOr, node: Node) -> Shape:
+    if isinstance(shape, Again):
+        return shape.options
     if isinstance(shape, Either):
         return shape.mapping if isinstance(node, MappingNode) else shape.plain
     if isinstance(node, MappingNode):
@@ -226,6 +229,15 @@ def _read_table(document: Document, node: Node, shape: Table, path: Path) -> Pla
     return values
 
 
+def _read_word_or(document: Document, node: Node, shape: WordOr, path: Path) -> Plain:
+    if isinstance(node, MappingNode):
+        return _read_options(document, node, shape.options, path)
+    options = ", ".join(shape.options.options)
+    return _read_scalar(
+        document, node, Choice((shape.word,)), path, f"`{shape.word}` or {{{options}: …}}"
+    )
+
+
 def _read_list(document: Document, node: Node, shape: Listing, path: Path) -> Plain:
     if not isinstance(node, SequenceNode):
         document.report(path, f"expected a list, got {_kind(node)}")
@@ -235,6 +247,20 @@ def _read_list(document: Document, node: Node, shape: Listing, path: Path) -> Pl
     return [
         read(document, item, shape.item, (*path, index)) for index, item in enumerate(node.value)
     ]
+
+
+def _read_anything(document: Document, node: Node, path: Path) -> Plain:
+    document.locate(path, node)
+    if isinstance(node, SequenceNode):
+        return [
+            _read_anything(document, item, (*path, index)) for index, item in enumerate(node.value)
+        ]
+    if isinstance(node, MappingNode):
+        return {
+            name: _read_anything(document, value, (*path, name))
+            for name, _, value in entries(document, node, path)
+        }
+    return scalar_text(node)
 
 
 def _read_scalar(
@@ -262,23 +288,24 @@ def _expected(shape: Shape) -> str:
         return f"a whole number from {shape.minimum:,} to {shape.maximum:,}"
     if isinstance(shape, Choice):
         return f"one of {', '.join(shape.words)}" if len(shape.words) > 1 else f"`{shape.words[0]}`"
+    if isinstance(shape, Flag):
+        return "true or false"
+    if isinstance(shape, Scalar):
+        return "a text or number"
     return "a field type such as string, int64? or decimal(12,2)"
 
 
-def _scalar(text: str, shape: Shape, expected: str) -> str | int:
+def _scalar(text: str, shape: Shape, expected: str) -> str | int | bool:
     """Read one scalar; `UsageError` says what was expected."""
     refusal = f"expected {expected or _expected(shape)}, got `{text}`"
     if isinstance(shape, Duration):
-        if shape.signed and text.startswith("-"):
-            return -parse_duration(text[1:])
-        value = parse_duration(text)
-        if value < shape.minimum_ms:
-            raise UsageError(
-                f"expected a duration of at least {format_duration(shape.minimum_ms)}, got `{text}`"
-            )
-        return value
+        return _duration(text, shape)
     if isinstance(shape, FieldTypeText):
         return str(parse_field_type(text))
+    if isinstance(shape, Flag):
+        if text.lower() not in {"true", "false"}:
+            raise UsageError(refusal)
+        return text.lower() == "true"
     if isinstance(shape, Whole):
         if not _INTEGER.fullmatch(text) or not shape.minimum <= int(text) <= shape.maximum:
             raise UsageError(refusal)
@@ -288,3 +315,14 @@ def _scalar(text: str, shape: Shape, expected: str) -> str | int:
     if isinstance(shape, Text) and shape.pattern and not re.fullmatch(shape.pattern, text):
         raise UsageError(refusal)
     return text
+
+
+def _duration(text: str, shape: Duration) -> int:
+    if shape.signed and text.startswith("-"):
+        return -parse_duration(text[1:])
+    value = parse_duration(text)
+    if value < shape.minimum_ms:
+        raise UsageError(
+            f"expected a duration of at least {format_duration(shape.minimum_ms)}, got `{text}`"
+        )
+    return value

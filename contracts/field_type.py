@@ -8,6 +8,9 @@ BaseType = Literal[
     "timestamp_ms", "timestamp", "date", "uuid", "json", "list",
 ]  # fmt: skip
 
+UNGROUPABLE = frozenset({"float64", "json", "list"})
+"""Types that no key can have: a key needs one value for one thing."""
+
 
 @dataclass(frozen=True)
 class FieldType:

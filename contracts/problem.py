@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from common.errors import PipelineSpecError
+from common.errors import PipelineSpecError, UsageError
 
 Path = tuple[str | int, ...]
 
@@ -45,7 +45,7 @@ def report(problems: list[Problem]) -> str:
     return "\n".join([*lines, f"{count} problem{'' if count == 1 else 's'}, nothing started"])
 
 
-def refuse(problems: list[Problem]) -> None:
-    """Raise `PipelineSpecError` with the report when there are problems."""
+def refuse(problems: list[Problem], error: type[UsageError] = PipelineSpecError) -> None:
+    """Raise an error of the given class with the report when there are problems."""
     if problems:
-        raise PipelineSpecError(report(problems))
+        raise error(report(problems))

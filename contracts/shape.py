@@ -50,6 +50,27 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Flag:
+    """True or false."""
+
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A text, a number, a time or true or false, read as the text that stands there."""
+
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Anything:
+    """Whatever YAML holds: every scalar as the text that stands there, null as None."""
+
+    doc: str = ""
+
+
+@dataclass(frozen=True)
 class FieldTypeText:
     """A field type such as `decimal(12,2)?`."""
 
@@ -117,6 +138,14 @@ class Either:
     doc: str = ""
 
 
+@dataclass(frozen=True)
+class Again:
+    """Options that hold themselves further down; `name` is theirs in the JSON Schema."""
+
+    name: str
+    options: Options
+
+
 Shape = (
     Text
     | Expression
@@ -124,6 +153,10 @@ Shape = (
     | Whole
     | Choice
     | FieldTypeText
+    | Flag
+    | Scalar
+    | Anything
+    | Again
     | Listing
     | Table
     | Options

@@ -5,13 +5,17 @@ from typing import Any
 from common.duration import DURATION_PATTERN, SIGNED_DURATION_PATTERN
 from contracts.shape import (
     COLUMN_PATTERN,
+    Again,
+    Anything,
     Choice,
     Duration,
     Either,
     Expression,
     FieldTypeText,
+    Flag,
     Listing,
     Options,
+    Scalar,
     Shape,
     Table,
     Text,
@@ -30,7 +34,9 @@ Schema = dict[str, Any]
 
 
 def shape_schema(shape: Shape) -> Schema:
-    """Generate the JSON Schema of one shape."""
+    """Generate the JSON Schema of one shape; `Again` refers to `$defs` of the whole."""
+    if isinstance(shape, Again):
+        return {"$ref": f"#/$defs/{shape.name}"}
     body = _body(shape)
     return {**body, "description": shape.doc} if shape.doc else body
 
@@ -53,6 +59,8 @@ def _body(shape: Shape) -> Schema:
         return {"anyOf": [{"const": shape.word}, shape_schema(shape.options)]}
     if isinstance(shape, TextOr):
         return {"anyOf": [shape_schema(shape.text), shape_schema(shape.options)]}
+    if isinstance(shape, Anything):
+        return {}
     return _scalar(shape)
 
 
@@ -73,7 +81,9 @@ def _scalar(shape: Shape) -> Schema:
             "pattern": FIELD_TYPE_PATTERN,
             "examples": ["string", "int64?", "decimal(12,2)"],
         }
-    if isinstance(shape, Expression):
+    if isinstance(shape, Flag):
+        return {"type": "boolean"}
+    if isinstance(shape, Expression | Scalar):
         return {"type": ["string", "number", "boolean"]}
     if isinstance(shape, Text) and shape.pattern:
         return {"type": "string", "pattern": shape.pattern}

@@ -4,8 +4,7 @@ from typing import Any
 
 from common.near_miss import near_miss
 from contracts.document import MISSING, Document
-from contracts.field_type import FieldType
-from pipelines.stream import UNGROUPABLE
+from contracts.field_type import UNGROUPABLE, FieldType
 
 
 def check_deduplicate(

@@ -14,9 +14,6 @@ BY_CLOCK = "closed_by_clock"
 _LATER = frozenset({"identity", "late_table", "transform", "deduplicate"})
 """Options of a stream that came after states had been saved."""
 
-UNGROUPABLE = frozenset({"float64", "json", "list"})
-"""Types that no key can have: a key needs one value for one thing."""
-
 POSITION = ("_topic", "_partition", "_offset")
 """Columns of a raw stream's rows that say where the event stands in the log."""
 

@@ -9,7 +9,7 @@ from common.errors import PipelineSpecError
 from common.near_miss import near_miss
 from common.time_zone import time_zone
 from contracts.document import MISSING, Document, Plain
-from contracts.field_type import FieldType
+from contracts.field_type import UNGROUPABLE, FieldType
 from contracts.field_type_parse import parse_field_type
 from pipelines.deduplicate_check import check_deduplicate
 from pipelines.expression_aggregate import parse_aggregate
@@ -17,7 +17,7 @@ from pipelines.late_check import check_late
 from pipelines.raw_check import check_raw
 from pipelines.row_check import RESERVED, Columns, check_expression, check_rows
 from pipelines.sink_check import check_sinks
-from pipelines.stream import BY_CLOCK, UNGROUPABLE
+from pipelines.stream import BY_CLOCK
 
 MAX_PANES = 10_000
 DAY_MS = 86_400_000
