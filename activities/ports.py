@@ -158,6 +158,26 @@ class RetiredRows:
 
 
 @dataclass(frozen=True)
+class RetiredEvents:
+    """Rows of events that an epoch takes back, because it read their offsets and wrote them not.
+
+    They are those whose last version before the chunk's is `first_version` or later and before the
+    chunk's epoch, and whose `_partition` and `_offset` are in one of the spans.
+
+    Attributes:
+        spans: Partition, first offset, and the one after the last; no partition twice unless its
+            spans lie apart.
+    """
+
+    first_version: int
+    spans: tuple[tuple[int, int, int], ...]
+
+    def versions(self, epoch: int) -> tuple[int, int]:
+        """Give the first version that is meant, and the first one of the chunk's epoch."""
+        return self.first_version, epoch << 40
+
+
+@dataclass(frozen=True)
 class Progress:
     """What a sink tells its readers of a stream.
 
@@ -206,7 +226,9 @@ class FlushSink(Protocol):
         """
         ...
 
-    async def retire(self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows) -> None:
+    async def retire(
+        self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows | RetiredEvents
+    ) -> None:
         """Write a tombstone, in the version of the chunk, over each of the rows that is left.
 
         Nothing is physically deleted, so a late writer of an older epoch changes nothing. Doing it

@@ -14,6 +14,7 @@ from activities.ports import (
     FlushSink,
     Progress,
     RecordSink,
+    RetiredEvents,
     RetiredRows,
     SinkColumn,
     SinkTable,
@@ -34,7 +35,7 @@ from streaming.combine import TIMESTAMP, WINDOW_END, WINDOW_START
 from streaming.plan import StreamPlan, compile_stream
 from streaming.raw_row import raw_columns
 from streaming.side_record import SCHEMA
-from streaming.state import Retirement
+from streaming.state import OffsetRetirement, Retirement
 
 SinkOpener = Callable[[str], FlushSink]
 
@@ -71,11 +72,15 @@ class StreamSinkActivities:
             written += rows.height
         return Done(count=written)
 
-    async def _retire(self, task: WriteFlushInput, what: Retirement) -> Done:
+    async def _retire(self, task: WriteFlushInput, what: Retirement | OffsetRetirement) -> Done:
         chunk = FlushChunk(
             task.spec.name, task.epoch, task.flush.flush_seq, 0, 1, task.flush.sha256
         )
-        rows = RetiredRows(what.since_epoch, what.floor_ms, what.after_ms, what.until_ms)
+        rows: RetiredRows | RetiredEvents
+        if isinstance(what, OffsetRetirement):
+            rows = RetiredEvents(what.first_version, tuple(what.spans))
+        else:
+            rows = RetiredRows(what.since_epoch, what.floor_ms, what.after_ms, what.until_ms)
         sink = self._open_sink(task.sink.kind)
         await sink.retire(sink_table(task.spec, task.sink), chunk, rows)
         return Done()

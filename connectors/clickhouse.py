@@ -9,7 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
-from activities.ports import FlushChunk, Preflight, Progress, RetiredRows, SinkTable
+from activities.ports import (
+    FlushChunk,
+    Preflight,
+    Progress,
+    RetiredEvents,
+    RetiredRows,
+    SinkTable,
+)
 from common.errors import ContractViolationError, SettingsError, SinkRefusedError
 from common.settings import ClickHouseSettings
 from connectors.clickhouse_error import translated
@@ -123,7 +130,9 @@ class ClickHouseSink:
                 settings["insert_quorum"] = "auto"
             await client.insert_arrow(quoted(table.name), checked, settings=settings)
 
-    async def retire(self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows) -> None:
+    async def retire(
+        self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows | RetiredEvents
+    ) -> None:
         """Insert tombstones over what is left of older epochs; versions decide, as ever."""
         client = await self._connected()
         statement = retire_rows(table, chunk, rows)

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from activities.ports import FlushChunk, RetiredRows, SinkTable
+from activities.ports import FlushChunk, RetiredEvents, RetiredRows, SinkTable
 from connectors.sink_rows import marker
 from contracts.field_type import FieldType
 
@@ -89,28 +89,49 @@ def create_view(table: SinkTable) -> str:
     )
 
 
-def retire_rows(table: SinkTable, chunk: FlushChunk, rows: RetiredRows) -> str:
+def retire_rows(table: SinkTable, chunk: FlushChunk, rows: RetiredRows | RetiredEvents) -> str:
     """Write the statement that inserts tombstones over what older epochs left.
 
     What FINAL shows is the last version of each row, so a row that the new epoch has replaced, or
     that is a tombstone already, is not among them.
     """
-    start, end = quoted(table.identity[0]), quoted("window_end")
     names = [quoted(name) for name in expected_columns(table)]
     values = [*names[:-2], str(chunk.version), "1"]
     since, before = rows.versions(chunk.epoch)
-    conditions = [
-        f"{start} >= {_instant(rows.floor_ms)}",
-        f"{start} < {_instant(rows.until_ms)}",
-        f"{end} > {_instant(rows.after_ms)}",
-        f"{end} <= {_instant(rows.until_ms)}",
-        f"_version >= {since}",
-        f"_version < {before}",
-        "_deleted = 0",
-    ]
+    meant = _events(rows) if isinstance(rows, RetiredEvents) else _windows(table, rows)
+    conditions = [meant, f"_version >= {since}", f"_version < {before}", "_deleted = 0"]
     return (
         f"INSERT INTO {quoted(table.name)} ({', '.join(names)}) SELECT {', '.join(values)} "
         f"FROM {quoted(table.name)} FINAL WHERE {' AND '.join(conditions)}"
+    )
+
+
+def _windows(table: SinkTable, rows: RetiredRows) -> str:
+    start, end = quoted(table.identity[0]), quoted("window_end")
+    return (
+        f"{start} >= {_instant(rows.floor_ms)} AND {start} < {_instant(rows.until_ms)} "
+        f"AND {end} > {_instant(rows.after_ms)} AND {end} <= {_instant(rows.until_ms)}"
+    )
+
+
+def _events(rows: RetiredEvents) -> str:
+    """Look the span of a row's partition up; of partitions with several, each once."""
+    rounds: list[dict[int, tuple[int, int]]] = []
+    for number, start, stop in rows.spans:
+        free = next((one for one in rounds if number not in one), None)
+        if free is None:
+            rounds.append(free := {})
+        free[number] = (start, stop)
+    return f"({' OR '.join(_within(one) for one in rounds)})"
+
+
+def _within(spans: dict[int, tuple[int, int]]) -> str:
+    numbers = f"[{', '.join(str(number) for number in spans)}]"
+    starts = f"[{', '.join(f'toInt64({start})' for start, _ in spans.values())}]"
+    stops = f"[{', '.join(f'toInt64({stop})' for _, stop in spans.values())}]"
+    return (
+        f"(has({numbers}, _partition) AND _offset >= {starts}[indexOf({numbers}, _partition)] "
+        f"AND _offset < {stops}[indexOf({numbers}, _partition)])"
     )
 
 

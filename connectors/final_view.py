@@ -3,11 +3,12 @@
 It also says how their targets remember the columns, since neither has a catalogue that could.
 """
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from activities.ports import FlushChunk, RetiredRows, SinkColumn, SinkTable
+from activities.ports import FlushChunk, RetiredEvents, RetiredRows, SinkColumn, SinkTable
 from common.errors import ContractViolationError
 from connectors.sink_rows import arrow_type, order_columns
 from contracts.field_type_parse import parse_field_type
@@ -59,23 +60,30 @@ def last_versions(rows: pa.Table, identity: tuple[str, ...]) -> pa.Table:
 
 
 def retired(
-    rows: pa.Table, identity: tuple[str, ...], chunk: FlushChunk, meant: RetiredRows
+    rows: pa.Table,
+    identity: tuple[str, ...],
+    chunk: FlushChunk,
+    meant: RetiredRows | RetiredEvents,
 ) -> pa.Table:
     """Give tombstones, in a chunk's version, for what is left of the rows that are meant.
 
     Args:
-        rows: All versions before the chunk's of the windows that start in the span that is meant.
+        rows: All versions before the chunk's of the rows that may be meant.
         identity: Columns that with `_key` tell rows apart.
         chunk: The write that takes them back.
         meant: Which rows.
     """
     last = last_versions(rows, identity)
     since, before = meant.versions(chunk.epoch)
-    ends, versions = last["window_end"].cast(pa.int64()), last["_version"]
+    versions = last["_version"]
     left = pc.and_(pc.greater_equal(versions, since), pc.less(versions, before))
     left = pc.and_(left, pc.invert(last["_deleted"]))
-    ended = pc.and_(pc.greater(ends, meant.after_ms), pc.less_equal(ends, meant.until_ms))
-    gone = last.filter(pc.and_(left, ended))
+    if isinstance(meant, RetiredEvents):
+        gone = last.filter(pc.and_(left, _in_spans(last, meant)))
+    else:
+        ends = last["window_end"].cast(pa.int64())
+        ended = pc.and_(pc.greater(ends, meant.after_ms), pc.less_equal(ends, meant.until_ms))
+        gone = last.filter(pc.and_(left, ended))
     system = {
         "_version": pa.array([chunk.version] * len(gone), pa.int64()),
         "_deleted": pa.array([True] * len(gone), pa.bool_()),
@@ -85,11 +93,35 @@ def retired(
     return gone
 
 
-def starts_in(rows: pa.Table, identity: tuple[str, ...], meant: RetiredRows) -> pa.Table:
-    """Keep the rows of the windows that start in the span that is meant."""
+def may_be_meant(
+    rows: pa.Table, identity: tuple[str, ...], meant: RetiredRows | RetiredEvents
+) -> pa.Table:
+    """Leave out rows that cannot be meant in any version.
+
+    Windows start where they start, and events by position stand where they stand; by an identity of
+    their own they may have come from anywhere before.
+    """
+    if isinstance(meant, RetiredEvents):
+        return rows.filter(_in_spans(rows, meant)) if identity else rows
     starts = rows[identity[0]].cast(pa.int64())
     above = pc.greater_equal(starts, meant.floor_ms)
     return rows.filter(pc.and_(above, pc.less(starts, meant.until_ms)))
+
+
+def _in_spans(rows: pa.Table, meant: RetiredEvents) -> pa.Array:
+    places = pl.DataFrame(rows.select(["_partition", "_offset"]))
+    spans = pl.DataFrame(
+        list(meant.spans), schema=dict.fromkeys(("number", "start", "stop"), pl.Int64), orient="row"
+    )
+    within = places.with_row_index("row").join_where(
+        spans,
+        pl.col("_partition").cast(pl.Int64) == pl.col("number"),
+        pl.col("_offset") >= pl.col("start"),
+        pl.col("_offset") < pl.col("stop"),
+    )
+    found = np.zeros(places.height, np.bool_)
+    found[within["row"].to_numpy()] = True
+    return pa.array(found)
 
 
 def final_view(

@@ -6,7 +6,14 @@ from functools import partial
 
 import pyarrow as pa
 
-from activities.ports import FlushChunk, Preflight, Progress, RetiredRows, SinkTable
+from activities.ports import (
+    FlushChunk,
+    Preflight,
+    Progress,
+    RetiredEvents,
+    RetiredRows,
+    SinkTable,
+)
 from common.errors import FatalError, SinkRefusedError, StaleEpochError, TopicMissingError
 from common.settings import KafkaSettings
 from connectors.final_view import (
@@ -21,7 +28,7 @@ from connectors.kafka_mark import Mark
 from connectors.kafka_row import decode_row, encode_rows
 from connectors.kafka_sink import Position, SinkRecord, TransactionalRecordSink
 from connectors.kafka_tail import last_mark
-from connectors.kafka_view import last_records, left_over, starts_in
+from connectors.kafka_view import last_records, left_over, may_be_meant
 from connectors.sink_rows import check_declaration, conform
 from pipelines.stream import EPOCH_BITS
 
@@ -137,7 +144,9 @@ class KafkaFlushSink:
             if wrote:
                 await _until(is_visible)
 
-    async def retire(self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows) -> None:
+    async def retire(
+        self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows | RetiredEvents
+    ) -> None:
         """Read the topic, and commit tombstones for what is left of older epochs.
 
         The version is committed with the last of them. What an attempt before it has written is
@@ -153,9 +162,8 @@ class KafkaFlushSink:
             assert known is not None  # noqa: S101 - `is_done` refuses a topic without any
             # Whoever was before is ended first: what it left open hides all that comes after it.
             await sink.write_unless(writer, table.name, known.position(), [], is_done)
-            start = table.identity[0]
             last = await last_records(
-                self._settings, log, table.name, table.stream, starts_in(rows, start)
+                self._settings, log, table.name, table.stream, may_be_meant(table, rows)
             )
             keys = await asyncio.to_thread(left_over, last, table.columns, chunk, rows)
             headers = _headers(chunk)

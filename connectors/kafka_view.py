@@ -4,8 +4,9 @@ import datetime as dt
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from activities.ports import FlushChunk, RetiredRows, SinkColumn
+from activities.ports import FlushChunk, RetiredEvents, RetiredRows, SinkColumn, SinkTable
 from common.settings import KafkaSettings
 from connectors.kafka import KafkaLog
 from connectors.kafka_consumer import consume
@@ -56,11 +57,29 @@ async def last_records(
     return last
 
 
-def starts_in(meant: RetiredRows, start: str) -> Callable[[bytes], bool]:
-    """Tell by its key whether a row's window, whose start is in `start`, starts in a span."""
+def may_be_meant(table: SinkTable, meant: RetiredRows | RetiredEvents) -> Callable[[bytes], bool]:
+    """Tell by its key whether a row can be meant in any version.
+
+    Of events by position the key says where they stand; by an identity of their own, any can be.
+    """
+    if isinstance(meant, RetiredEvents):
+        return _within(meant) if table.identity else lambda _: True
+    start = table.identity[0]
 
     def test(key: bytes) -> bool:
         return meant.floor_ms <= _to_ms(json.loads(key)[start]) < meant.until_ms
+
+    return test
+
+
+def _within(meant: RetiredEvents) -> Callable[[bytes], bool]:
+    spans: dict[int, list[tuple[int, int]]] = {}
+    for number, start, stop in meant.spans:
+        spans.setdefault(number, []).append((start, stop))
+
+    def test(key: bytes) -> bool:
+        _, number, offset = json.loads(key)["_key"].rsplit("|", 2)
+        return any(start <= int(offset) < stop for start, stop in spans.get(int(number), ()))
 
     return test
 
@@ -69,7 +88,7 @@ def left_over(
     last: dict[bytes, LastRecord],
     columns: tuple[SinkColumn, ...],
     chunk: FlushChunk,
-    meant: RetiredRows,
+    meant: RetiredRows | RetiredEvents,
 ) -> list[bytes]:
     """List the keys of rows that are meant and still of an older epoch, in a fixed order."""
     since, before = meant.versions(chunk.epoch)
@@ -77,10 +96,19 @@ def left_over(
     for key, record in last.items():
         if record.value is None or not since <= record.version < before:
             continue
-        end = decode_row(columns, key, record.value)["window_end"]
-        if meant.after_ms < (end - _EPOCH) // _MILLISECOND <= meant.until_ms:
+        if _is_meant(decode_row(columns, key, record.value), meant):
             keys.append(key)
     return sorted(keys)
+
+
+def _is_meant(row: dict[str, Any], meant: RetiredRows | RetiredEvents) -> bool:
+    if isinstance(meant, RetiredRows):
+        end_ms: int = (row["window_end"] - _EPOCH) // _MILLISECOND
+        return meant.after_ms < end_ms <= meant.until_ms
+    return any(
+        number == row["_partition"] and start <= row["_offset"] < stop
+        for number, start, stop in meant.spans
+    )
 
 
 def _to_ms(text: str) -> int:

@@ -18,7 +18,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from activities.ports import FlushChunk, Preflight, Progress, RetiredRows, SinkTable
+from activities.ports import (
+    FlushChunk,
+    Preflight,
+    Progress,
+    RetiredEvents,
+    RetiredRows,
+    SinkTable,
+)
 from common.errors import FatalError, SinkRefusedError
 from common.settings import ObjectStoreSettings
 from connectors.final_view import (
@@ -26,9 +33,9 @@ from connectors.final_view import (
     column_texts,
     declared_columns,
     final_view,
+    may_be_meant,
     retired,
     row_schema,
-    starts_in,
 )
 from connectors.object_store import ObstoreStore
 from connectors.sink_rows import check_declaration, conform
@@ -101,7 +108,9 @@ class LakeSink:
         if chunk.chunk == chunk.chunk_count - 1:
             await self._write_manifest(table, chunk)
 
-    async def retire(self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows) -> None:
+    async def retire(
+        self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows | RetiredEvents
+    ) -> None:
         """Write a flush of tombstones over what the flushes before it left of older epochs.
 
         Those are whole and never change, so doing it again finds the same rows.
@@ -111,7 +120,7 @@ class LakeSink:
         for key in await self._manifests(table.name):
             if _version_of(key) < chunk.version:
                 parts = await self._read_flush(table.name, key, turns)
-                kept += [starts_in(part, table.identity, rows) for part in parts]
+                kept += [may_be_meant(part, table.identity, rows) for part in parts]
         gone = await asyncio.to_thread(retired, pa.concat_tables(kept), table.identity, chunk, rows)
         await self.write(table, chunk, gone)
 

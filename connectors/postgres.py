@@ -12,7 +12,14 @@ import asyncpg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from activities.ports import FlushChunk, Preflight, Progress, RetiredRows, SinkTable
+from activities.ports import (
+    FlushChunk,
+    Preflight,
+    Progress,
+    RetiredEvents,
+    RetiredRows,
+    SinkTable,
+)
 from common.errors import ContractViolationError, FatalError, SinkRefusedError, StaleEpochError
 from connectors.postgres_error import translated
 from connectors.postgres_progress import tell, told
@@ -26,7 +33,8 @@ from connectors.postgres_table import (
     name_refusals,
     quoted,
     refusals,
-    retire_rows,
+    retire_events,
+    retire_windows,
     upsert,
 )
 from connectors.sink_rows import check_declaration, conform
@@ -130,18 +138,25 @@ class PostgresSink:
         async with self._session("reading `sluice_streams`") as connection:
             return await told(connection, table)
 
-    async def retire(self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows) -> None:
+    async def retire(
+        self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows | RetiredEvents
+    ) -> None:
         """Turn what is left of older epochs into tombstones, in one transaction."""
-        since, before = rows.versions(chunk.epoch)
-        spans = [_EPOCH + timedelta(milliseconds=at) for at in (rows.floor_ms, rows.until_ms)]
-        after = _EPOCH + timedelta(milliseconds=rows.after_ms)
+        meant: list[object]
+        if isinstance(rows, RetiredEvents):
+            statement = retire_events(table)
+            meant = [list(part) for part in zip(*rows.spans, strict=True)]
+        else:
+            statement = retire_windows(table)
+            times = (rows.floor_ms, rows.until_ms, rows.after_ms)
+            meant = [_EPOCH + timedelta(milliseconds=at) for at in times]
         action = f"retiring rows of `{table.name}`"
         async with self._session(action) as connection, connection.transaction():
             await _lock_stream(connection, table, chunk)
             if await _is_recorded(connection, table, chunk):
                 return
             done = await connection.execute(
-                retire_rows(table), chunk.version, *spans, after, since, before
+                statement, chunk.version, *rows.versions(chunk.epoch), *meant
             )
             await _record(connection, table, chunk, int(done.split()[-1]))
 

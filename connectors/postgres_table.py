@@ -140,17 +140,35 @@ def upsert(table: SinkTable) -> str:
     )
 
 
-def retire_rows(table: SinkTable) -> str:
+def retire_windows(table: SinkTable) -> str:
     """Write the statement that turns rows of older epochs into tombstones.
 
-    Parameters: the version; the first start, the last end of a window; the end after which; the
-    first version meant, and the first that is not.
+    Parameters: the version; the first version meant, and the first that is not; the first start,
+    the last end of a window; the end after which.
     """
     start = quoted(table.identity[0])
+    meant = f"{start} >= $4 AND {start} < $5 AND window_end <= $5 AND window_end > $6"
+    return _retire(table, meant)
+
+
+def retire_events(table: SinkTable) -> str:
+    """Write the statement that turns events of older epochs into tombstones.
+
+    Parameters: the version; the first version meant, and the first that is not; partitions, their
+    first offsets, and those after the last.
+    """
+    meant = (
+        "EXISTS (SELECT FROM unnest($4::integer[], $5::bigint[], $6::bigint[]) "
+        "AS span(number, start, stop) WHERE number = _partition AND _offset >= start "
+        "AND _offset < stop)"
+    )
+    return _retire(table, meant)
+
+
+def _retire(table: SinkTable, meant: str) -> str:
     return (
         f"UPDATE {quoted(table.name)} SET _version = $1, _deleted = true "
-        f"WHERE {start} >= $2 AND {start} < $3 AND window_end <= $3 AND window_end > $4 "
-        "AND _version >= $5 AND _version < $6 AND NOT _deleted"
+        f"WHERE _version >= $2 AND _version < $3 AND NOT _deleted AND {meant}"
     )
 
 

@@ -223,7 +223,7 @@ def rewind(
     ] = None,
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Compute windows again from a time or offsets on; a paused stream stays paused.
+    """Compute windows, or write events, again from a time or offsets on; a pause holds.
 
     Example: sluice stream rewind sales-1m --to 2026-05-01T00:00Z
     """

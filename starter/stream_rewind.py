@@ -65,12 +65,14 @@ async def send_rewind(client: StreamClient, run: StreamRun, to: RewindTo) -> Rew
 
 def print_rewound(name: str, rewound: Rewound, output: OutputFormat) -> None:
     """Say from where a stream computes again."""
-    floor = iso_time(rewound.floor_ms)
+    floor = None if rewound.floor_ms is None else iso_time(rewound.floor_ms)
     if output is OutputFormat.JSON:
         print_json({"pipeline": name, **dict(rewound), "floor": floor})
         return
-    offsets = ", ".join(f"{n} from {at:,}" for n, at in sorted(rewound.offsets.items()))
-    show(f"{name}  epoch {rewound.epoch}: windows from {floor} on are computed again")
+    begins = rewound.offsets if floor else rewound.rows_from
+    offsets = ", ".join(f"{n} from {at:,}" for n, at in sorted(begins.items()))
+    what = f"windows from {floor} on are computed again" if floor else "events are written again"
+    show(f"{name}  epoch {rewound.epoch}: {what}")
     show(f"  partitions  {offsets}")
 
 

@@ -1,7 +1,7 @@
 """Going on after records are gone: what was given up is counted, never read as something else."""
 
 from common.payloads import Model
-from pipelines.stream import StreamSpec
+from pipelines.stream import EPOCH_BITS, StreamSpec
 from streaming.ledger import Ledger
 from streaming.offset_map import OffsetMap
 from streaming.offset_range import OffsetRange
@@ -101,6 +101,7 @@ def _leave_topic(
     state.ledger = state.ledger.plus(Ledger(skipped=unread + sum(survey.start.values())))
     results.clear()
     state.planned = []
+    state.base_version = state.epoch << EPOCH_BITS | state.flush_seq
     for partition in state.partitions.values():
         state.garbage += let_go(partition.seen, None)
     state.topic_id = survey.topic_id

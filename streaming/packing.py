@@ -24,6 +24,9 @@ _MARK = "@"
 _SAME = "@seen"
 """Stands for what the partition remembers, in a range that is planned for it."""
 
+_PAIRS = ("stale",)
+"""Lists of pairs that came after states had been packed; one that no partition has is left out."""
+
 _NUMBERS = ("cursor", "planned", "end", "until", "max_event_ms", "silent_since_ms", "cut_ms")
 
 Values = dict[str, Any]
@@ -92,12 +95,32 @@ def _pack_partitions(partitions: list[Values]) -> Values:
     """Write everything of the partitions but what they remember, column by column."""
     columns: list[Column] = [[p[name] for p in partitions] for name in _NUMBERS]
     entries = [entry for p in partitions for entry in p["index"]]
+    later = {name: _pack_pairs([p[name] for p in partitions]) for name in _PAIRS}
     return {
+        **{name: packed for name, packed in later.items() if packed is not None},
         "numbers": pack_columns(columns),
         "idle": pack_columns([[int(p["idle"]) for p in partitions]]),
         "lengths": pack_columns([[len(p["index"]) for p in partitions]]),
         "entries": pack_columns([[at for at, _ in entries], [most for _, most in entries]]),
     }
+
+
+def _pack_pairs(lists: list[list[list[int | None]]]) -> Values | None:
+    pairs = [pair for one in lists for pair in one]
+    if not pairs:
+        return None
+    return {
+        "lengths": pack_columns([[len(one) for one in lists]]),
+        "entries": pack_columns([[one for one, _ in pairs], [other for _, other in pairs]]),
+    }
+
+
+def _unpack_pairs(packed: Values, count: int) -> list[list[tuple[int | None, int | None]]]:
+    if not packed:
+        return [[] for _ in range(count)]
+    [lengths] = unpack_columns(packed["lengths"], 1)
+    pairs = iter(zip(*unpack_columns(packed["entries"], 2), strict=True))
+    return [[next(pairs) for _ in range(length or 0)] for length in lengths]
 
 
 def _unpack_partitions(packed: Values, count: int) -> list[Values]:
@@ -106,8 +129,10 @@ def _unpack_partitions(packed: Values, count: int) -> list[Values]:
     [lengths] = unpack_columns(packed["lengths"], 1)
     offsets, maxima = unpack_columns(packed["entries"], 2)
     entries = iter(zip(offsets, maxima, strict=True))
+    later = {name: _unpack_pairs(packed.get(name, {}), count) for name in _PAIRS}
     return [
         {
+            **{name: lists[i] for name, lists in later.items()},
             **{name: column[i] for name, column in zip(_NUMBERS, columns, strict=True)},
             "idle": bool(idle[i]),
             "index": [next(entries) for _ in range(lengths[i] or 0)],

@@ -21,6 +21,7 @@ from streaming.offset_map import OffsetMap
 from streaming.offset_range import OffsetRange
 from streaming.planner import catching_up
 from streaming.raw_flush import take_rows
+from streaming.raw_retirement import spare
 from streaming.seen import Seen, let_go
 from streaming.segment import Blob, Segment
 from streaming.side_output import SideName
@@ -140,6 +141,8 @@ def merge_next(
             partition.index = note(partition.index, partition.cursor, seen_ms, most)
             take_rows(state, result.span, result.rows)
             state.garbage += result.superseded
+            if result.ledger.skipped:
+                spare(partition, result.span.start, result.span.stop)
             if result.seen is not None:
                 state.garbage += let_go(partition.seen, result.seen)
                 partition.seen = result.seen

@@ -1,21 +1,31 @@
 """A rewind: where a stream computes again from, and its state turned back to there.
 
 A floor is fixed, a window boundary. Windows before it stay as older epochs wrote them; those from
-it on are computed again in a new epoch, from offsets before which no record was after the floor.
+it on are computed again in a new epoch, from offsets before which no record was after the floor. A
+raw stream has no floor: it writes its events again from such offsets on, or from any.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.duration import format_time
-from common.errors import OffsetLostError, UsageError
+from common.errors import UsageError
 from pipelines.stream import StreamSpec
 from streaming.completeness import restart_completeness
 from streaming.early import forget_early
 from streaming.floor import EARLIEST_MS, Floors, open_from
 from streaming.ledger import Ledger
-from streaming.offset_index import Entry, last_at, last_before
+from streaming.offset_index import Entry, last_at
 from streaming.progress import RangeResult
+from streaming.raw_retirement import expect_rows
+from streaming.restart import (
+    is_beginning,
+    known_index,
+    offset_before,
+    require_log,
+    require_read,
+    restarted_index,
+)
 from streaming.retirement import settle_below
 from streaming.state import PartitionState, Retiring, StreamState
 from streaming.status import RewindTo
@@ -29,12 +39,17 @@ class Rewind:
 
     Attributes:
         floor_ms: Windows that begin at or after it are computed again; of sessions, those whose
-            first event is not before it.
-        offsets: Where each partition begins again.
+            first event is not before it; None of a raw stream.
+        offsets: Where each partition is read from again.
+        rows_from: Of a raw stream, from which offsets on events are written again.
+        takes_back: Whether rows of a raw stream go that are not written again. By a declared
+            identity only if all is read again, since an event before the offsets may have one, too.
     """
 
-    floor_ms: int
+    floor_ms: int | None
     offsets: dict[int, int]
+    rows_from: dict[int, int] = field(default_factory=dict)
+    takes_back: bool = True
 
 
 def plan_rewind(
@@ -56,11 +71,13 @@ def plan_rewind(
         bounds: Boundaries around `times_to_look_up`, for windows that follow a time zone.
 
     Raises:
-        UsageError: The stream is raw, a partition does not exist, an offset is not read yet, or a
-            window before the floor is not emitted yet.
+        UsageError: The stream drops duplicates, a partition does not exist, an offset is not read
+            yet, or a window before the floor is not emitted yet.
         OffsetLostError: Records that are needed are no longer in the log.
     """
-    _require_windows(spec)
+    _require_known(spec)
+    if spec.raw:
+        return _plan_raw(state, spec, to, starts)
     if windows.zone is not None and not bounds:
         raise UsageError(
             f"rewind of stream `{spec.name}`: expected to be told where the days of "
@@ -85,10 +102,10 @@ def plan_rewind(
             )
     since_ms = windows.reads_from(floor_ms)
     offsets = {
-        number: named.get(number, last_before(_known(partition), since_ms))[0]
+        number: named[number][0] if number in named else offset_before(partition, since_ms)
         for number, partition in sorted(state.partitions.items())
     }
-    _require_log(spec, state, offsets, starts)
+    require_log(spec, state, offsets, starts)
     return Rewind(floor_ms, offsets)
 
 
@@ -106,7 +123,7 @@ def times_to_look_up(
     """
     if windows.zone is None:
         return []
-    _require_windows(spec)
+    _require_known(spec)
     times = [EARLIEST_MS, max(EARLIEST_MS, to.time_ms or 0)]
     maxima = [maximum_ms for _, maximum_ms in _named(state, to.offsets or {}).values()]
     times += [maximum_ms for maximum_ms in maxima if maximum_ms is not None]
@@ -122,12 +139,16 @@ def apply_rewind(
 
     What older epochs have frozen for sinks and side outputs is still delivered, under their number.
     """
-    settle_below(state, windows, rewind.floor_ms)
-    _pin_epoch(state)
-    state.retiring = _retiring(state, windows, rewind.floor_ms)
+    if rewind.floor_ms is None:
+        expect_rows(state, rewind.rows_from, takes_back=rewind.takes_back)
+        _pin_epoch(state)
+    else:
+        settle_below(state, windows, rewind.floor_ms)
+        _pin_epoch(state)
+        state.retiring = _retiring(state, windows, rewind.floor_ms)
+        restart_completeness(state, rewind.floor_ms)
     state.base_epoch = state.base_epoch or state.epoch
     state.epoch, state.floor_ms = epoch, rewind.floor_ms
-    restart_completeness(state, rewind.floor_ms)
     state.garbage += [s.blob.ref for s in state.segments if s.blob.ref is not None]
     state.segments, state.fresh_segments, state.planned = [], 0, []
     state.watermark_ms = state.fired_ms = None
@@ -141,7 +162,8 @@ def apply_rewind(
             planned=offset,
             end=partition.end,
             until=partition.until,
-            index=[entry for entry in _known(partition) if entry[0] <= offset],
+            index=restarted_index(partition, offset),
+            stale=partition.stale,
         )
 
 
@@ -154,60 +176,36 @@ def forget_results(state: StreamState, results: dict[tuple[int, int], RangeResul
     results.clear()
 
 
-def _require_windows(spec: StreamSpec) -> None:
-    """Refuse raw streams, and de-duplication, which would not know the events before any more."""
+def _require_known(spec: StreamSpec) -> None:
+    """Refuse de-duplication, which would not know the events before any more."""
     if spec.deduplicate is not None:
         raise UsageError(
             f"rewind of stream `{spec.name}`: expected one without `deduplicate`, got one with it, "
             "which would no longer know the events before that point: not supported yet by this "
             "version; start it with `--fresh`"
         )
-    if spec.raw:
-        raise UsageError(
-            f"rewind of stream `{spec.name}`: expected one with windows, got a raw stream, whose "
-            "rows would be written again as they are; start it with `--fresh --from TIME` to do so"
-        )
 
 
-def _known(partition: PartitionState) -> list[Entry]:
-    """Give the index, and what is known at the cursor."""
-    index = partition.index
-    seen = [m for m in (partition.max_event_ms, *(m for _, m in index[-1:])) if m is not None]
-    at_cursor = (partition.cursor, max(seen, default=None))
-    return [*(entry for entry in index if entry[0] < partition.cursor), at_cursor]
+def _plan_raw(state: StreamState, spec: StreamSpec, to: RewindTo, starts: dict[int, int]) -> Rewind:
+    """Find from where on a raw stream writes its events again.
+
+    Partitions that are not named stay where they are: no event depends on another partition.
+    """
+    if to.offsets is None:
+        time_ms = max(EARLIEST_MS, to.time_ms or 0)
+        since = {n: offset_before(p, time_ms) for n, p in sorted(state.partitions.items())}
+    else:
+        require_read(state, to.offsets)
+        since = {n: to.offsets.get(n, p.cursor) for n, p in sorted(state.partitions.items())}
+    require_log(spec, state, since, starts)
+    whole = all(is_beginning(state.partitions[n], offset) for n, offset in since.items())
+    return Rewind(None, since, rows_from=since, takes_back=whole or not spec.identity)
 
 
 def _named(state: StreamState, offsets: dict[int, int]) -> dict[int, Entry]:
     """Find the entries at or before the offsets that were asked for."""
-    if unknown := sorted(offsets.keys() - state.partitions.keys()):
-        raise UsageError(
-            f"`--to-offset` of topic `{state.topic}`: expected partitions "
-            f"{sorted(state.partitions)}, got {unknown}; name existing ones"
-        )
-    for number, offset in offsets.items():
-        cursor = state.partitions[number].cursor
-        if offset > cursor:
-            raise UsageError(
-                f"`--to-offset` of topic `{state.topic}`, partition {number}: expected an offset "
-                f"up to {cursor}, which the stream has read, got {offset}; name an earlier one"
-            )
-    return {n: last_at(_known(state.partitions[n]), offset) for n, offset in offsets.items()}
-
-
-def _require_log(
-    spec: StreamSpec, state: StreamState, offsets: dict[int, int], starts: dict[int, int]
-) -> None:
-    lost = {n: starts[n] for n, at in offsets.items() if starts.get(n, at) > at}
-    # What begins at its end reads nothing that could be lost.
-    lost = {n: start for n, start in lost.items() if offsets[n] < state.partitions[n].end}
-    if lost:
-        wanted = ", ".join(f"{n} from {offsets[n]}" for n in lost)
-        found = ", ".join(f"{n} from {start}" for n, start in lost.items())
-        raise OffsetLostError(
-            f"rewind of stream `{spec.name}`: expected the records of partitions {wanted} on in "
-            f"topic `{spec.topic}`, got {found}: older ones are deleted, and rows computed without "
-            "them would replace right ones; rewind to a later time"
-        )
+    require_read(state, offsets)
+    return {n: last_at(known_index(state.partitions[n]), at) for n, at in offsets.items()}
 
 
 def _pin_epoch(state: StreamState) -> None:

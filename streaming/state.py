@@ -16,6 +16,7 @@ from common.payloads import Ref
 from streaming.alert import Alert
 from streaming.ledger import Ledger
 from streaming.offset_index import Entry
+from streaming.offset_map import SpanList
 from streaming.offset_range import OffsetRange
 from streaming.packing import PACKED_VERSION, PLAIN_BYTES, pack_state, unpack_state
 from streaming.seen import Seen
@@ -48,6 +49,8 @@ class PartitionState(_Mutable):
         cut_ms: Workflow time at which the last range was cut.
         index: What is known of event times before some offsets, for rewinds.
         seen: What de-duplication remembers of the events before the cursor.
+        stale: Offsets `[start, stop)` that a rewound raw stream has still to pass, or has passed,
+            before the rows of older epochs there go.
     """
 
     cursor: int
@@ -60,6 +63,7 @@ class PartitionState(_Mutable):
     cut_ms: int = 0
     index: list[Entry] = []
     seen: Seen | None = None
+    stale: list[tuple[int, int]] = []
 
     @property
     def target(self) -> int:
@@ -110,6 +114,19 @@ class Retirement(_Mutable):
     until_ms: int
 
 
+class OffsetRetirement(_Mutable):
+    """Rows of older epochs of a raw stream that go when nothing of the new one has replaced them.
+
+    Attributes:
+        first_version: Rows of lower versions are not meant: those of epochs before the last fresh
+            start, and of a topic that is gone.
+        spans: Where the events of the rows are.
+    """
+
+    first_version: int
+    spans: SpanList
+
+
 class Flush(_Mutable):
     """Frozen rows on their way into the sinks.
 
@@ -132,7 +149,7 @@ class Flush(_Mutable):
     chunk_rows: int
     sha256: str
     epoch: int = 0
-    retire: Retirement | None = None
+    retire: Retirement | OffsetRetirement | None = None
     more: list[Blob] = []
     complete_ms: int | None = None
     parts: list[Blob] = []
@@ -194,7 +211,10 @@ class StreamState(_Mutable):
         floor_ms: Windows that begin before it are those of an older epoch; None in one that was
             started afresh.
         base_epoch: The epoch that was started afresh; 0 when it is this one.
+        base_version: Last version of what was written from a topic that is gone; 0 when none is.
         retiring: What older epochs wrote and may have to go; None when nothing has.
+        stale_step: Of a raw stream, how many stale offsets are passed before their rows are looked
+            at.
         unshown_since_ms: Workflow time since when a stream with early rows has data that no
             emission has shown; None when it has none.
         closing: Whether the stream was seen to be quiet, so that the clock closes what is open.
@@ -232,7 +252,9 @@ class StreamState(_Mutable):
     emitted_ms: int | None = None
     floor_ms: int | None = None
     base_epoch: int = 0
+    base_version: int = 0
     retiring: Retiring | None = None
+    stale_step: int = 0
     unshown_since_ms: int | None = None
     closing: bool = False
     closed: bool = False

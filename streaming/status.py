@@ -141,13 +141,15 @@ class Rewound(Model):
 
     Attributes:
         epoch: The new one.
-        floor_ms: Windows that begin at or after it are computed again.
-        offsets: Where each partition began again.
+        floor_ms: Windows that begin at or after it are computed again; None of a raw stream.
+        offsets: Where each partition is read from again.
+        rows_from: Of a raw stream, from which offsets on events are written again.
     """
 
     epoch: int
-    floor_ms: int
+    floor_ms: int | None
     offsets: OffsetMap
+    rows_from: OffsetMap = {}
 
 
 class StreamResult(Model):

@@ -97,7 +97,12 @@ class Rewinding:
         give_back()
         now_ms = clock.now_ms()
         apply_rewind(state, self._windows, rewind, claimed.epoch, now_ms)
-        return Rewound(epoch=claimed.epoch, floor_ms=rewind.floor_ms, offsets=rewind.offsets)
+        return Rewound(
+            epoch=claimed.epoch,
+            floor_ms=rewind.floor_ms,
+            offsets=rewind.offsets,
+            rows_from=rewind.rows_from,
+        )
 
     def _times(self, state: StreamState, to: RewindTo) -> list[int]:
         try:

@@ -16,6 +16,7 @@ from streaming.loss import LogSurvey
 from streaming.merge_step import combine_inline
 from streaming.plan import compile_stream
 from streaming.planner import caught_up, limits_of, plan_ranges
+from streaming.raw_retirement import retire_passed
 from streaming.report import stream_status
 from streaming.retirement import retire
 from streaming.rewind import forget_results
@@ -247,6 +248,8 @@ class StreamWorkflow:
         ):
             self._combining = True
             self._beside.compute(self._combine, combine)
+        elif spec.raw:
+            retire_passed(state)
         else:
             retire(state, windows)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from activities.ports import RetiredRows
+from activities.ports import RetiredEvents, RetiredRows
 from common.errors import StaleEpochError
 from tests.conformance.sink_case import (
     MINUTE_MS,
@@ -12,6 +12,7 @@ from tests.conformance.sink_case import (
     row,
     table_of,
 )
+from tests.conformance.test_raw_sink import event, offsets, raw_table, write
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -119,3 +120,50 @@ async def test_many_rows_are_taken_back(
     assert await case.final(table) == [(0, "a", 0)]
     await case.sink.retire(table, chunk_of(table, 2, epoch=2), minutes(1, 2_501, since=1))
     assert await case.final(table) == [(0, "a", 0)]
+
+
+def events_at(spans: list[tuple[int, int, int]], since: int = 2) -> RetiredEvents:
+    """Mean the events of epochs from `since` on at some offsets."""
+    return RetiredEvents(since << 40, tuple(spans))
+
+
+async def test_events_at_passed_offsets_that_were_not_written_again_disappear(
+    case: SinkCase, name: str
+) -> None:
+    table = raw_table(case, name)
+    await case.prepare(table)
+    await write(case, table, chunk_of(table, 1, epoch=1), event(13))
+    await write(case, table, chunk_of(table, 7, epoch=2), *(event(at) for at in range(10, 19)))
+    await write(case, table, chunk_of(table, 8, epoch=3), event(12), event(14))
+    taken = chunk_of(table, 9, epoch=3)
+    for _ in range(2):
+        await case.sink.retire(table, taken, events_at([(0, 0, 99), (1, 12, 15), (1, 17, 18)]))
+        assert await offsets(case, table) == [18, 16, 15, 14, 12, 11, 10]
+    await case.sink.retire(table, chunk_of(table, 10, epoch=3), events_at([(1, 0, 11)]))
+    await write(case, table, chunk_of(table, 11, epoch=3), event(13))
+    assert await offsets(case, table) == [18, 16, 15, 14, 13, 12, 11]
+
+
+async def test_events_of_versions_before_the_first_one_meant_stay(
+    case: SinkCase, name: str
+) -> None:
+    table = raw_table(case, name)
+    await case.prepare(table)
+    await write(case, table, chunk_of(table, 4, epoch=2), event(1))
+    await write(case, table, chunk_of(table, 5, epoch=2), event(2))
+    meant = RetiredEvents((2 << 40) + 5, ((1, 0, 9),))
+    await case.sink.retire(table, chunk_of(table, 6, epoch=3), meant)
+    assert await offsets(case, table) == [1]
+
+
+async def test_by_id_the_last_version_of_a_row_says_where_its_event_is(
+    case: SinkCase, name: str
+) -> None:
+    table = raw_table(case, name, by_id=True)
+    await case.prepare(table)
+    old = [event(5, by_id=7), event(6, by_id=8), event(7, by_id=9)]
+    await write(case, table, chunk_of(table, 1, epoch=2), *old)
+    await write(case, table, chunk_of(table, 2, epoch=2), event(60, by_id=8))
+    await write(case, table, chunk_of(table, 3, epoch=3), event(2, by_id=9))
+    await case.sink.retire(table, chunk_of(table, 4, epoch=3), events_at([(1, 0, 20)]))
+    assert await offsets(case, table) == [60, 2]

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from activities.ports import FlushChunk, Preflight, Progress, RetiredRows, SinkTable, TopicState
+from activities.ports import (
+    FlushChunk,
+    Preflight,
+    Progress,
+    RetiredEvents,
+    RetiredRows,
+    SinkTable,
+    TopicState,
+)
 from common.errors import (
     FatalError,
     OffsetLostError,
@@ -178,7 +186,7 @@ class MemorySink:
     rows: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
     failures: list[Exception] = field(default_factory=list)
     writes: list[FlushChunk] = field(default_factory=list)
-    retired: list[tuple[FlushChunk, RetiredRows]] = field(default_factory=list)
+    retired: list[tuple[FlushChunk, RetiredRows | RetiredEvents]] = field(default_factory=list)
     told: list[Progress] = field(default_factory=list)
     refreshed: list[int] = field(default_factory=list)
     spared: int = 0
@@ -218,15 +226,26 @@ class MemorySink:
         """Give what readers were told last."""
         return self.told[-1] if self.told else None
 
-    async def retire(self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows) -> None:  # noqa: ARG002 - the port's
+    async def retire(
+        self,
+        table: SinkTable,  # noqa: ARG002 - the port's
+        chunk: FlushChunk,
+        rows: RetiredRows | RetiredEvents,
+    ) -> None:
         """Mark as deleted what is left of older epochs."""
         self.retired.append((chunk, rows))
         since, before = rows.versions(chunk.epoch)
         for row in self.rows.values():
-            start, end = (round(row[n].timestamp() * 1000) for n in ("window_start", "window_end"))
-            meant = start >= rows.floor_ms and rows.after_ms < end <= rows.until_ms
-            if meant and since <= row["_version"] < before and not row["_deleted"]:
+            is_old = since <= row["_version"] < before and not row["_deleted"]
+            if is_old and self._is_meant(row, rows):
                 row |= {"_version": chunk.version, "_deleted": True}
+
+    def _is_meant(self, row: dict[str, Any], rows: RetiredRows | RetiredEvents) -> bool:
+        if isinstance(rows, RetiredEvents):
+            number, offset = row["_partition"], row["_offset"]
+            return any(n == number and start <= offset < stop for n, start, stop in rows.spans)
+        start, end = (round(row[n].timestamp() * 1000) for n in ("window_start", "window_end"))
+        return bool(start >= rows.floor_ms and rows.after_ms < end <= rows.until_ms)
 
     async def final_rows(
         self,

@@ -38,6 +38,7 @@ from streaming.state import (
     Flush,
     PartitionState,
     RangeTask,
+    Retirement,
     SinkCursor,
     StreamState,
     decode_state,
@@ -348,7 +349,7 @@ class Engine:
     def _retire(self, sink: str, flush: Flush) -> None:
         """Hide what is left of older epochs, by the definition."""
         meant, view = flush.retire, self.views[sink]
-        assert meant is not None
+        assert isinstance(meant, Retirement)
         for (start_ms, key), (version, values) in view.items():
             ended = meant.after_ms < self.ends[sink, start_ms, key] <= meant.until_ms
             old = meant.since_epoch <= version >> 40 < flush.epoch
@@ -359,8 +360,7 @@ class Engine:
         """Go back, as the workflow does once an epoch is claimed."""
         windows = self.plan_of_stream.windowing
         bounds = look_up(windows, times_to_look_up(self.state, self.spec, windows, to))
-        starts = dict.fromkeys(self.log, 0)
-        rewind = plan_rewind(self.state, self.spec, windows, to, starts, bounds)
+        rewind = plan_rewind(self.state, self.spec, windows, to, {}, bounds)
         self.flying, self.combining, self.judged = [], None, {}
         forget_results(self.state, self.results)
         apply_rewind(self.state, windows, rewind, self.state.epoch + 1, self.now_ms)

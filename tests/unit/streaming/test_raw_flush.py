@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.errors import UsageError
-from pipelines.stream import StreamSpec
+from activities.seen_store import close_duplicates, open_duplicates
+from pipelines.stream import EPOCH_BITS, StreamSpec
 from streaming.flush_chunk import GROUP_BYTES, chunk_count, groups
 from streaming.frame import from_bytes, to_bytes
 from streaming.ledger import Ledger
@@ -16,18 +16,22 @@ from streaming.plan import compile_stream
 from streaming.planner import Limits, plan_ranges
 from streaming.progress import RangeResult, forget_planned, is_finished, merge_next, take_flushed
 from streaming.raw_flush import next_flush, number_flushes, take_rows
+from streaming.raw_retirement import retire_passed
 from streaming.raw_row import raw_rows
-from streaming.rewind import plan_rewind
+from streaming.rewind import Rewind, apply_rewind, forget_results, plan_rewind
 from streaming.segment import Blob
-from streaming.state import Flush, RangeTask, StreamState, decode_state
+from streaming.state import Flush, OffsetRetirement, RangeTask, StreamState, decode_state
 from streaming.status import RewindTo
 from tests.unit.streaming.engine_log import Event, Log, to_frame
+from tests.unit.streaming.key_engine import run
 from tests.unit.streaming.state_maker import blob, partition, plan_all, ref, state_of
 from tests.unit.streaming.test_raw_row import raw_spec
+from tests.workflows.memory import MemoryStore
 
 SINKS = ("fast", "slow")
 STEPS = ("plan", "range", "merge", "write", "write_lost", "crash", "stop")
-View = dict[str, tuple[int, tuple[object, ...]]]
+View = dict[str, tuple[int, tuple[object, ...] | None]]
+"""Version and row by identity; a tombstone has no row."""
 
 
 @dataclass
@@ -46,6 +50,7 @@ class RawEngine:
     results: dict[tuple[int, int], RangeResult] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=lambda: {name: {} for name in SINKS})
     frozen: dict[int, tuple[str, list[tuple[object, ...]]]] = field(default_factory=dict)
+    store: MemoryStore = field(default_factory=MemoryStore)
 
     def plan(self, _: int = 0) -> None:
         for batch in plan_ranges(self.state, self.spec, Limits(small_records=5), 0).batches:
@@ -57,9 +62,11 @@ class RawEngine:
         task = self.flying.pop(index % len(self.flying))
         span = task.span
         tables, ledger, maximum = [], Ledger(), None
+        plan = compile_stream(self.spec)
+        duplicates = run(open_duplicates(plan, self.store, task))
         for start in range(span.start, span.stop, 2):  # a table for every two records
             events = self.log[span.partition][start : min(start + 2, span.stop)]
-            rows = raw_rows(compile_stream(self.spec), to_frame(events, start), span.partition)
+            rows = raw_rows(plan, to_frame(events, start), span.partition, duplicates)
             ledger = ledger.plus(rows.ledger).plus(Ledger(consumed=len(events)))
             if rows.max_event_ms is not None:
                 maximum = max(rows.max_event_ms, rows.max_event_ms if maximum is None else maximum)
@@ -68,32 +75,67 @@ class RawEngine:
                 tables.append(
                     Blob(row_count=rows.frame.height, size_bytes=len(content), inline=content)
                 )
+        name = f"range-{task.epoch}-{span}"
         self.results[span.partition, span.start] = RangeResult(
-            span=span, epoch=1, ledger=ledger, max_event_ms=maximum, rows=tables
-        )
+            span=span, epoch=task.epoch, ledger=ledger, max_event_ms=maximum, rows=tables,
+            seen=run(close_duplicates(self.store, name, duplicates)),
+        )  # fmt: skip
 
     def merge(self, _: int = 0) -> None:
         merge_next(self.state, self.spec, self.results, 0)
+        retire_passed(self.state)
 
     def write(self, number: int, *, lost: bool = False) -> None:
         cursor = self.state.sinks[number % len(SINKS)]
         flush = next_flush(self.state, cursor)
         if flush is None:
             return
+        if isinstance(flush.retire, OffsetRetirement):
+            self._retire(self.views[cursor.name], flush, flush.retire)
         rows = [
-            row for table in flush.tables for row in from_bytes(table.inline or b"").iter_rows()
+            row
+            for table in flush.tables
+            if table.inline
+            for row in from_bytes(table.inline).iter_rows()
         ]
         content = (flush.sha256, rows)
         assert self.frozen.setdefault(flush.flush_seq, content) == content
         keys = [str(row[-2]) for row in rows]
         assert len(keys) == len(set(keys)), "a flush holds each identity once"
-        view = self.views[cursor.name]
+        view, version = self.views[cursor.name], self._version(flush)
         for key, row in zip(keys, rows, strict=True):
-            if key not in view or view[key][0] <= flush.flush_seq:
-                view[key] = (flush.flush_seq, row)
+            if key not in view or view[key][0] <= version:
+                view[key] = (version, row)
         if not lost:
             assert flush.flush_seq > cursor.done
             take_flushed(self.state, cursor.name, flush.flush_seq)
+
+    def _version(self, flush: Flush) -> int:
+        return (flush.epoch or self.state.epoch) << EPOCH_BITS | flush.flush_seq
+
+    def _retire(self, view: View, flush: Flush, meant: OffsetRetirement) -> None:
+        """Hide what is left of older epochs, by the definition."""
+        for key, (version, row) in view.items():
+            is_old = meant.first_version <= version < flush.epoch << EPOCH_BITS
+            if row is None or not is_old:
+                continue
+            number, offset = row[-4], row[-3]
+            assert isinstance(offset, int)
+            if any(n == number and start <= offset < stop for n, start, stop in meant.spans):
+                view[key] = (self._version(flush), None)
+
+    def rewind(self, to: RewindTo) -> Rewind:
+        """Go back, as the workflow does once an epoch is claimed."""
+        windows = compile_stream(self.spec).windowing
+        rewind = plan_rewind(self.state, self.spec, windows, to, {})
+        self.flying = []
+        forget_results(self.state, self.results)
+        apply_rewind(self.state, windows, rewind, self.state.epoch + 1, 0)
+        return rewind
+
+    def rows(self, sink: str = "fast") -> dict[str, tuple[object, ...]]:
+        """Give the final view of one sink."""
+        return {key: row for key, (_, row) in self.views[sink].items() if row is not None}
 
     def write_lost(self, number: int) -> None:
         self.write(number, lost=True)
@@ -159,7 +201,7 @@ def test_every_sink_shows_each_passing_event_once_whatever_the_cuts_and_crashes(
         if event.cents > 0
     }
     for name in SINKS:
-        assert {k: (row[1], row[3]) for k, (_, row) in engine.views[name].items()} == expected
+        assert {k: (row[1], row[3]) for k, row in engine.rows(name).items()} == expected
     ledger = engine.state.ledger
     assert ledger.balanced
     assert (ledger.delivered, ledger.late, ledger.aggregated) == (len(expected), 0, 0)
@@ -196,7 +238,7 @@ def test_by_event_id_the_last_event_of_the_log_shows_where_ids_keep_to_a_partiti
         for offset, event in enumerate(events)
     }
     for name in SINKS:
-        assert {k: (row[5], row[6]) for k, (_, row) in engine.views[name].items()} == expected
+        assert {k: (row[5], row[6]) for k, row in engine.rows(name).items()} == expected
 
 
 def test_a_later_flush_waits_for_the_ranges_of_an_earlier_one() -> None:
@@ -271,9 +313,3 @@ def test_chunks_follow_from_the_recorded_rows_and_sizes(
     flush = Flush(flush_seq=1, rows=blobs[0], more=blobs[1:], chunk_rows=10, sha256="")
     assert [[table.row_count for table in group] for group in groups(flush)] == expected
     assert chunk_count(flush) == chunks
-
-
-def test_a_rewind_of_a_raw_stream_is_refused_with_what_to_do() -> None:
-    state, spec = state_of(partition(5, end=5)), raw_spec()
-    with pytest.raises(UsageError, match="expected one with windows, got a raw stream"):
-        plan_rewind(state, spec, compile_stream(spec).windowing, RewindTo(time_ms=0), {})

@@ -264,6 +264,7 @@ def test_a_higher_floor_does_not_forget_what_lies_between_the_two() -> None:
         engine.end_combine()
     second = engine.rewind(RewindTo(time_ms=9_000)).floor_ms
     engine.finish()
+    assert second is not None
     assert second <= 9_000
     found = {name: values[0] for name, values in engine.rows().items()}
     expected = {(at * 1_000, key): 1 for at in range(5) for key in "ab"}

@@ -101,7 +101,7 @@ def test_every_field_of_a_version_1_state_is_in_the_recorded_one() -> None:
     added = {
         "late", "fired_ms", "emitted_ms", "floor_ms", "base_epoch", "retiring", "tuning",
         "accepting_loss", "complete_ms", "unshown_since_ms", "closing", "closed", "early_ms",
-        "alerts", "alert_seq",
+        "alerts", "alert_seq", "base_version", "stale_step",
     }  # fmt: skip
     assert recorded.model_fields_set == set(StreamState.model_fields) - added - KEY_RANGES
 
@@ -137,6 +137,7 @@ def test_state_of_many_partitions_is_the_same_after_writing_and_reading(seed: in
             cursor=chance.randrange(2**40), planned=2**40, end=2**41,
             max_event_ms=chance.choice([None, chance.randrange(2**41)]),
             index=[(n, chance.choice([None, 9])) for n in range(chance.randrange(4))],
+            stale=[(n, n + 9) for n in range(0, chance.choice([0, 0, 40]), 20)],
             idle=chance.random() < 0.5, until=chance.choice([None, 2**41]),
         )
         for number in numbers

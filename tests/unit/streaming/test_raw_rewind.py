@@ -1,0 +1,249 @@
+"""Rewinds of raw streams against plain Python, at any moment, with crashes and any order."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import OffsetLostError, UsageError
+from pipelines.stream import StreamSpec
+from streaming.loss import LogSurvey, accept_loss
+from streaming.offset_map import PartitionSpan
+from streaming.plan import compile_stream
+from streaming.rewind import plan_rewind
+from streaming.state import OffsetRetirement
+from streaming.status import RewindTo
+from tests.unit.streaming.engine_log import Event, Log
+from tests.unit.streaming.test_raw_flush import LOGS, SINKS, STEPS, RawEngine, engine_of
+from tests.unit.streaming.test_raw_row import raw_spec
+
+STEP_LISTS = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9)), max_size=40)
+TIMES = st.builds(RewindTo, time_ms=st.integers(-1, 11))
+OFFSETS = st.builds(
+    RewindTo, offsets=st.dictionaries(st.integers(0, 2), st.integers(0, 20), min_size=1)
+)
+REWINDS = st.lists(st.tuples(TIMES | OFFSETS, STEP_LISTS, st.booleans()), min_size=1, max_size=3)
+
+
+def spec_of(max_records: int, **changes: object) -> StreamSpec:
+    spec = raw_spec(derive={}, **changes)
+    trigger = spec.trigger.model_copy(update={"max_records": max_records})
+    return spec.model_copy(update={"trigger": trigger})
+
+
+def take(engine: RawEngine, steps: list[tuple[str, int]]) -> None:
+    for step, number in steps:
+        getattr(engine, step)(number)
+
+
+def go_back(engine: RawEngine, to: RewindTo) -> dict[int, int] | None:
+    """Rewind if it can be; gives from where on events are written again."""
+    try:
+        return engine.rewind(to).rows_from
+    except UsageError:
+        return None
+
+
+def flipped(log: Log, number: int) -> Log:
+    """Let some events no longer pass, and others pass that did not."""
+    return {
+        n: [replace(e, cents=1 - e.cents) if e.customer == number else e for e in events]
+        for n, events in log.items()
+    }
+
+
+def passing(log: Log) -> dict[str, tuple[object, ...]]:
+    return {
+        f"events|{n}|{offset}": (event.event_ms, event.cents, event.customer)
+        for n, events in log.items()
+        for offset, event in enumerate(events)
+        if event.cents > 0
+    }
+
+
+def found(engine: RawEngine, sink: str) -> dict[str, tuple[object, ...]]:
+    return {
+        key: (round(row[0].timestamp() * 1000), int(row[2] * 100), row[3])  # type: ignore[attr-defined, operator] # rows of frames are untyped
+        for key, row in engine.rows(sink).items()
+    }
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    log=LOGS,
+    max_records=st.sampled_from([1, 3, 1000]),
+    before=STEP_LISTS,
+    ended=st.booleans(),
+    rewinds=REWINDS,
+)
+def test_from_the_offsets_on_the_view_is_that_of_the_log_as_it_is_now(
+    log: Log,
+    max_records: int,
+    before: list[tuple[str, int]],
+    ended: bool,
+    rewinds: list[tuple[RewindTo, list[tuple[str, int]], bool]],
+) -> None:
+    engine = engine_of(spec_of(max_records), log)
+    read = engine.log
+    take(engine, before)
+    if ended:
+        engine.finish()
+    for number, (to, steps, ends) in enumerate(rewinds):
+        since = go_back(engine, to)
+        if since is not None:
+            engine.log = flipped(engine.log, number)
+            read = {n: read[n][: since[n]] + engine.log[n][since[n] :] for n in read}
+        take(engine, steps)
+        if ends:
+            engine.finish()
+    engine.finish()
+    for sink in SINKS:
+        assert found(engine, sink) == passing(read)
+    assert engine.state.ledger.balanced
+    assert not any(p.stale for p in engine.state.partitions.values())
+
+
+def last_by_id(log: Log, starts: dict[int, int], stops: dict[int, int]) -> dict[str, int]:
+    """Give the offset of the last event that passes of each identity, of those that were read."""
+    return {
+        f"{n}|{log[n][offset].customer}": offset
+        for n in log
+        for offset in range(starts[n], stops[n])
+        if log[n][offset].cents > 0
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(log=LOGS, before=STEP_LISTS, rewinds=REWINDS, ended=st.booleans())
+def test_by_event_id_rows_go_only_if_all_is_read_again(
+    log: Log,
+    before: list[tuple[str, int]],
+    rewinds: list[tuple[RewindTo, list[tuple[str, int]], bool]],
+    ended: bool,
+) -> None:
+    log = {n: [replace(e, category=str(n)) for e in events] for n, events in log.items()}
+    spec = spec_of(2, identity=["category", "customer"])
+    spec = spec.model_copy(update={"fields": {**spec.fields, "category": "string"}})
+    engine = engine_of(spec, log)
+    expected: dict[str, int] = {}
+    begun = dict.fromkeys(engine.log, 0)
+    take(engine, before)
+    if ended:
+        engine.finish()
+    for number, (to, steps, ends) in enumerate(rewinds):
+        stops = {n: p.cursor for n, p in engine.state.partitions.items()}
+        since = go_back(engine, to)
+        if since is not None:
+            expected |= last_by_id(engine.log, begun, stops)
+            engine.log, begun = flipped(engine.log, number), since
+            if not any(since.values()):
+                expected.clear()
+        take(engine, steps)
+        if ends:
+            engine.finish()
+    engine.finish()
+    expected |= last_by_id(engine.log, begun, {n: len(e) for n, e in engine.log.items()})
+    for sink in SINKS:
+        assert {key: row[-3] for key, row in engine.rows(sink).items()} == expected
+
+
+def events(count: int, *, cents: int = 1) -> list[Event]:
+    return [Event(at, "a", cents, at) for at in range(count)]
+
+
+def test_a_time_begins_where_all_before_is_older_and_offsets_where_they_say() -> None:
+    engine = engine_of(spec_of(4), {0: events(20), 1: events(20)})
+    engine.finish()
+    by_time = plan_rewind(
+        engine.state, engine.spec, compile_stream(engine.spec).windowing, RewindTo(time_ms=10), {}
+    )
+    assert by_time.rows_from == by_time.offsets == {0: 8, 1: 8, 2: 0}
+    rewind = engine.rewind(RewindTo(offsets={1: 7}))
+    assert (rewind.floor_ms, rewind.offsets) == (None, {0: 20, 1: 7, 2: 0})
+    engine.finish()
+    assert engine.state.ledger.delivered == 13
+
+
+def test_a_time_after_odd_offsets_is_found_by_what_is_known_of_the_log() -> None:
+    """An offset between two entries was noted with the maximum of the one before it."""
+    engine = engine_of(spec_of(10), {0: events(20)})
+    engine.finish()
+    engine.rewind(RewindTo(offsets={0: 17}))
+    engine.finish()
+    assert engine.rewind(RewindTo(time_ms=15)).rows_from[0] == 10
+
+
+def test_rows_that_are_gone_are_taken_back_in_steps_while_the_log_is_passed() -> None:
+    engine = engine_of(spec_of(1), {0: events(200)})
+    engine.finish()
+    engine.rewind(RewindTo(offsets={0: 0}))
+    engine.log = {**engine.log, 0: events(200, cents=-1)}
+    steps: dict[int, list[PartitionSpan]] = {}
+    while engine.state.ledger.consumed < 200:
+        engine.plan()
+        engine.range(0)
+        engine.merge()
+        for flush in engine.state.flushes:
+            if isinstance(flush.retire, OffsetRetirement):
+                steps[flush.flush_seq] = flush.retire.spans
+        for number in range(len(SINKS)):
+            engine.write(number)
+    assert 15 <= len(steps) <= 17
+    assert list(steps.values())[:2] == [[(0, 0, 12)], [(0, 12, 24)]]
+    assert engine.rows() == {}
+
+
+def test_a_drained_stream_has_taken_back_all_that_it_passed() -> None:
+    engine = engine_of(spec_of(5), {0: events(20)})
+    engine.finish()
+    engine.rewind(RewindTo(offsets={0: 0}))
+    engine.log = {**engine.log, 0: events(20, cents=-1)}
+    engine.plan()
+    engine.range(0)
+    engine.merge()
+    engine.state.mode = "draining"
+    engine.crash()
+    engine.stop()
+    while engine.state.flushes or not engine.state.partitions[0].stale:
+        engine.merge()
+        engine.write(0)
+        engine.write(1)
+    assert [row[-3] for row in engine.rows().values()] == list(range(5, 20))
+    engine.state.mode = "running"
+    engine.finish()
+    assert engine.rows() == {}
+
+
+def test_rows_of_offsets_that_are_given_up_stay() -> None:
+    engine = engine_of(spec_of(5), {0: events(20)})
+    engine.finish()
+    engine.rewind(RewindTo(offsets={0: 2}))
+    survey = LogSurvey(topic_id="t", start={0: 10, 1: 0, 2: 0}, end={0: 20, 1: 0, 2: 0})
+    accept_loss(engine.state, engine.spec, engine.results, survey, 0)
+    engine.log = {**engine.log, 0: events(20, cents=-1)}
+    engine.finish()
+    assert [row[-3] for row in engine.rows().values()] == list(range(10))
+
+
+def test_rows_of_a_topic_that_is_gone_stay() -> None:
+    engine = engine_of(spec_of(5), {0: events(20)})
+    engine.finish()
+    survey = LogSurvey(topic_id="new", start={0: 0}, end={0: 10})
+    accept_loss(engine.state, engine.spec, engine.results, survey, 0)
+    engine.log = {0: events(10, cents=-1)}
+    engine.finish()
+    engine.rewind(RewindTo(offsets={0: 0}))
+    engine.finish()
+    assert len(engine.rows()) == 20
+
+
+def test_what_cannot_be_gone_back_to_is_refused() -> None:
+    engine = engine_of(spec_of(5), {0: events(20)})
+    engine.finish()
+    windows = compile_stream(engine.spec).windowing
+    for offsets, refusal in (({7: 0}, "expected partitions"), ({0: 21}, "up to 20")):
+        with pytest.raises(UsageError, match=refusal):
+            plan_rewind(engine.state, engine.spec, windows, RewindTo(offsets=offsets), {})
+    with pytest.raises(OffsetLostError, match="0 from 3 on in topic `events`, got 0 from 4"):
+        plan_rewind(engine.state, engine.spec, windows, RewindTo(offsets={0: 3}), {0: 4})
