@@ -26,6 +26,7 @@ from common.errors import OffsetLostError
 from common.payloads import INLINE_LIMIT_BYTES, ObjectStore
 from pipelines.stream import StreamSpec
 from streaming.combine import combine, count_unshown, earliest_due, pane_span
+from streaming.contract_check import CheckedDecoder
 from streaming.dead_letter import dead_letter_frame
 from streaming.decode import Decoded, RecordDecoder
 from streaming.duplicate import Duplicates
@@ -263,11 +264,13 @@ async def _timed(
     work.clock("fetch", started)
 
 
-def decoder_of(spec: StreamSpec) -> RecordDecoder:
-    """Make the decoder of a stream's records."""
+def decoder_of(spec: StreamSpec) -> RecordDecoder | CheckedDecoder:
+    """Make the decoder of a stream's records, which also holds them against their contract."""
     plan = compile_stream(spec)
-    event_time = spec.event_time
-    return RecordDecoder(plan.fields, set(plan.wanted), event_time.field, event_time.max_ahead_ms)
+    fields = plan.contract.decoded_types(plan.fields) if plan.contract else plan.fields
+    at = spec.event_time
+    decoder = RecordDecoder(fields, set(plan.wanted), at.field, at.max_ahead_ms)
+    return CheckedDecoder(decoder, plan.contract) if plan.contract else decoder
 
 
 def check_topic(topic: str, expected: str, found: str) -> None:

@@ -60,6 +60,11 @@ def format_size(value_bytes: int) -> str:
 
 def parse_time(text: str) -> int:
     """Read a time in ISO 8601 with zone into milliseconds since the epoch. Raises `UsageError`."""
+    return parse_time_us(text) // 1_000
+
+
+def parse_time_us(text: str) -> int:
+    """Read a time in ISO 8601 with zone into microseconds since the epoch. Raises `UsageError`."""
     expected = f"expected a time with its zone such as 2026-05-01T00:00Z, got `{text}`"
     if _TIME.fullmatch(text) is None:
         raise UsageError(expected)
@@ -68,7 +73,7 @@ def parse_time(text: str) -> int:
     except ValueError as error:
         raise UsageError(f"{expected}: {error}") from error
     since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000 + since.microseconds // 1_000
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def format_time(value_ms: int) -> str:

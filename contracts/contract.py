@@ -179,6 +179,22 @@ class ContractField(Model):
         return not self.type.endswith("?")
 
 
+class PinnedContract(Model):
+    """What a stream keeps of its contract beside the types of the fields.
+
+    Attributes:
+        name: Name of the contract.
+        version: Its version when the stream's file was read.
+        defaults: What a null or missing value becomes, as text.
+        rules: Those that make a record a dead letter; a type without `?` needs none.
+    """
+
+    name: str
+    version: str
+    defaults: dict[str, str] = {}
+    rules: list[FieldRule] = []
+
+
 class Contract(Model):
     """A contract of one dataset.
 
@@ -226,6 +242,19 @@ class Contract(Model):
     def rules(self) -> list[FieldRule]:
         """Rules of the values of all fields."""
         return [rule for field in self.fields for rule in field.rules]
+
+    @property
+    def pinned(self) -> PinnedContract:
+        """What a stream keeps of the contract."""
+        rows = [
+            rule
+            for rule in self.rules
+            if rule.severity != "warn"
+            and not (rule.kind == "required" and not self.types[rule.field].nullable)
+        ]
+        return PinnedContract(
+            name=self.name, version=self.version, defaults=self.defaults, rules=rows
+        )
 
     @property
     def primary_key(self) -> list[str]:

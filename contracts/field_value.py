@@ -8,9 +8,9 @@ from fractions import Fraction
 
 import polars as pl
 
-from common.duration import parse_time
+from common.duration import parse_time_us
 from common.errors import UsageError
-from contracts.field_dtype import INSTANT, polars_type
+from contracts.field_dtype import INSTANT_US, polars_type
 from contracts.field_type import FieldType
 
 Value = str | int | float | bool | Decimal | date
@@ -21,7 +21,7 @@ _BITS = {"int32": 31, "int64": 63}
 
 
 def parse_value(text: str, kind: FieldType) -> Value:
-    """Read a value in the type of a field; times become milliseconds since the epoch.
+    """Read a value in the type of a field; times become integers in the unit of the column.
 
     Raises:
         UsageError: The text is no value of that type, or the type would not hold it exactly.
@@ -37,7 +37,7 @@ def parse_value(text: str, kind: FieldType) -> Value:
             raise UsageError(f"expected true or false, got `{text}`")
         return text == "true"
     if kind.base in {"timestamp", "timestamp_ms"}:
-        return parse_time(text)
+        return _instant(text, kind)
     if kind.base == "date":
         return _date(text)
     if kind.base == "uuid" and not _UUID.fullmatch(text):
@@ -50,7 +50,7 @@ def parse_value(text: str, kind: FieldType) -> Value:
 def literal(value: Value, kind: FieldType) -> pl.Expr:
     """Write a parsed value as an expression of exactly the column's type."""
     if kind.base in {"timestamp", "timestamp_ms"}:
-        return pl.lit(value, dtype=pl.Int64).cast(INSTANT)
+        return pl.lit(value, dtype=pl.Int64).cast(polars_type(kind))
     return pl.lit(value, dtype=polars_type(kind))
 
 
@@ -58,7 +58,7 @@ def values_series(texts: list[str], kind: FieldType) -> pl.Series:
     """Give values as a column of exactly the field's type; raises as `parse_value`."""
     values = [parse_value(text, kind) for text in texts]
     if kind.base in {"timestamp", "timestamp_ms"}:
-        return pl.Series(values, dtype=pl.Int64).cast(INSTANT)
+        return pl.Series(values, dtype=pl.Int64).cast(polars_type(kind))
     return pl.Series(values, dtype=polars_type(kind))
 
 
@@ -83,6 +83,15 @@ def _decimal(text: str, kind: FieldType) -> Decimal:
         raise UsageError(refusal)
     digits = tuple(int(digit) for digit in str(abs(units.numerator)))
     return Decimal((int(units < 0), digits, -scale))  # arithmetic would round to 28 digits
+
+
+def _instant(text: str, kind: FieldType) -> int:
+    value_us = parse_time_us(text)
+    if polars_type(kind) == INSTANT_US:
+        return value_us
+    if value_us % 1_000:
+        raise UsageError(f"expected a time in milliseconds, as {kind.base} holds, got `{text}`")
+    return value_us // 1_000
 
 
 def _float(text: str) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 from common.errors import UsageError
 from contracts.field_type import FieldType
-from contracts.field_type_parse import TYPE_WORDS, parse_field_type
+from contracts.field_type_parse import MICROSECONDS, TYPE_WORDS, parse_field_type
 
 Values = dict[str, Any]
 
@@ -41,6 +41,10 @@ _DECIMALS = frozenset({"decimal", "numeric", "number", "dec", "bignumeric"})
 _ARRAY = re.compile(r"(?:array|list)\s*[<(](.+)[>)]|(.+)\[\]", re.IGNORECASE)
 _WRAPPED = re.compile(r"(?:nullable|lowcardinality)\((.+)\)", re.IGNORECASE)
 _WORD = re.compile(r"([a-z_][a-z0-9_ ]*?)\s*(?:\(([^()]*)\)(?: with(?:out)? time zone)?)?")
+
+_DIGIT = re.compile(r"[0-9]")
+_MS = 3
+"""Places of a second that an instant of milliseconds holds."""
 
 _LOGICAL = {
     "string": "string",
@@ -106,6 +110,8 @@ def physical_type(text: str) -> FieldType | None:
     if found is None:
         return None
     word = _PHRASES.get(found[1], found[1])
+    if _PLAIN.get(word) == "timestamp" and int((_DIGIT.match(found[2] or "") or "0")[0]) > _MS:
+        return parse_field_type(MICROSECONDS)
     if word in _DECIMALS:
         return _decimal(text, found[2])
     return parse_field_type(_PLAIN[word]) if word in _PLAIN else None

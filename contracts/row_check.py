@@ -164,6 +164,8 @@ def _conditions(rule: FieldRule, kind: FieldType, value: pl.Expr) -> tuple[str, 
     shown = ", ".join(rule.values[:_SHOWN_VALUES]) + (
         ", …" if len(rule.values) > _SHOWN_VALUES else ""
     )
+    if kind.base == "uuid":
+        value = value.str.to_lowercase()
     listed = value.is_in(values_series(rule.values, kind).implode())
     return (f"one of {shown}", ~listed) if rule.kind == "one_of" else (f"none of {shown}", listed)
 

@@ -4,6 +4,7 @@ import hashlib
 from typing import Literal
 
 from common.payloads import Model
+from contracts.contract import PinnedContract
 from pipelines.transform import PythonCall, Step
 
 EPOCH_BITS = 40
@@ -11,7 +12,7 @@ EPOCH_BITS = 40
 BY_CLOCK = "closed_by_clock"
 """Column of streams with `close_after`: whether the clock closed the row's window."""
 
-_LATER = frozenset({"identity", "late_table", "transform", "deduplicate"})
+_LATER = frozenset({"identity", "late_table", "transform", "deduplicate", "contract"})
 """Options of a stream that came after states had been saved."""
 
 POSITION = ("_topic", "_partition", "_offset")
@@ -134,6 +135,7 @@ class StreamSpec(Model):
         aggregate: Output column to aggregate expression, in output order.
         transform: Further steps, after `where` and `derive`, in this order.
         emit_updates_ms: Interval of early emissions; None emits final rows only.
+        contract: What the contract that gave the fields says of their values.
         identity: Columns that identify an event of a raw stream; none is its position in the log.
         late_table: Table that late events go to, where it is no topic.
         deduplicate: Which events are dropped as duplicates; None keeps all.
@@ -161,6 +163,7 @@ class StreamSpec(Model):
     limits: Bounds = Bounds()
     late_table: SinkSpec | None = None
     deduplicate: Deduplicate | None = None
+    contract: PinnedContract | None = None
 
     @property
     def raw(self) -> bool:
@@ -175,7 +178,8 @@ class StreamSpec(Model):
     def result_hash(self) -> str:
         """Hash what changes results: all but what is operational or housekeeping.
 
-        An option that came later and is not used leaves the hash as it was before.
+        Neither does the version of a contract whose fields and rules stay the same. An option that
+        came later and is not used leaves the hash as it was before.
         """
         housekeeping = {"__all__": {"retention_ms", "compress_after_ms"}}
         fields = type(self).model_fields
@@ -190,6 +194,7 @@ class StreamSpec(Model):
                 "limits": True,
                 "sinks": housekeeping,
                 **({"window": {"max_length_ms"}} if uncut else {}),
+                **({"contract": {"version"}} if self.contract else {}),
                 **dict.fromkeys(unused, True),
             }
         )

@@ -44,6 +44,7 @@ def build_stream(values: Values) -> StreamSpec:
         window=_window(values["window"]) if "window" in values else None,
         late=Late(**_late(values.get("late", {}))),
         late_table=_late_table(values.get("late", {})),
+        contract=values["source"].get("contract"),
         deduplicate=_deduplicate(values["deduplicate"]) if "deduplicate" in values else None,
         emit_updates_ms=None if emit == "final" else emit["updates"],
         sinks=[_sink(*next(iter(sink.items()))) for sink in values["sinks"]],

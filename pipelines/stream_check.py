@@ -8,9 +8,11 @@ from common.duration import format_duration
 from common.errors import PipelineSpecError
 from common.near_miss import near_miss
 from common.time_zone import time_zone
+from contracts.contract import PinnedContract
 from contracts.document import MISSING, Document, Plain
 from contracts.field_type import UNGROUPABLE, FieldType
-from contracts.field_type_parse import parse_field_type
+from contracts.field_type_parse import MICROSECONDS, parse_field_type
+from pipelines.contract_check import take_contract
 from pipelines.deduplicate_check import check_deduplicate
 from pipelines.expression_aggregate import parse_aggregate
 from pipelines.late_check import check_late
@@ -27,6 +29,8 @@ Values = dict[str, Any]
 
 def check_stream(document: Document, values: Values) -> None:
     """Check fields, expressions, windows and sinks; parts whose shape is wrong are passed over."""
+    if not take_contract(document, values):
+        return
     fields = _fields(document, values)
     _event_time(document, values, fields)
     columns = Columns(dict(fields), set(_part(values, "source", "fields") or {}) - set(fields))
@@ -69,6 +73,12 @@ def _fields(document: Document, values: Values) -> dict[str, FieldType]:
             )
         if text is not MISSING:
             fields[name] = parse_field_type(text)
+            if MICROSECONDS in text:
+                document.report(
+                    ("source", "fields", name),
+                    f"expected a type of streams, whose times have milliseconds, got `{name}` of "
+                    f"type `{text}`; take `timestamp`",
+                )
     return fields
 
 
@@ -89,6 +99,13 @@ def _event_time(document: Document, values: Values, fields: dict[str, FieldType]
             f"expected a field of type timestamp or timestamp_ms, "
             f"got `{name}` of type `{fields[name]}`",
         )
+    elif name in _defaults(values):
+        document.report(path, f"expected a field without a default, got `{name}`, which has one")
+
+
+def _defaults(values: Values) -> dict[str, str]:
+    contract = _part(values, "source", "contract")
+    return contract.defaults if isinstance(contract, PinnedContract) else {}
 
 
 def _group_by(document: Document, values: Values, columns: Columns) -> list[str]:

@@ -17,7 +17,7 @@ def render_stream(spec: StreamSpec) -> Values:
         "name": spec.name,
         "description": spec.description,
         "owner": spec.owner,
-        "source": {"kafka": {"topic": spec.topic, "format": spec.format}, "fields": spec.fields},
+        "source": {"kafka": {"topic": spec.topic, "format": spec.format}, **_fields(spec)},
         "event_time": _event_time(spec.event_time),
         **render_step(Step(where=spec.where, derive=spec.derive)),
         "transform": [render_step(step) for step in spec.transform],
@@ -36,6 +36,10 @@ def render_stream(spec: StreamSpec) -> Values:
         "limits": spec.limits.model_dump(),
     }
     return {name: value for name, value in values.items() if value not in (None, "", {}, [])}
+
+
+def _fields(spec: StreamSpec) -> Values:
+    return {"contract": spec.contract.name} if spec.contract else {"fields": spec.fields}
 
 
 def _durations(values_ms: dict[str, int | None]) -> Values:

@@ -63,8 +63,14 @@ STREAM = Options(
                 "fields": Table(
                     FieldTypeText("Type of the field; `?` allows null"), 1, "Fields of a record"
                 ),
+                "contract": Text(
+                    "the name of a contract",
+                    r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$",
+                    "Contract that declares the fields, and rules that every record must keep",
+                ),
             },
-            required=("kafka", "fields"),
+            required=("kafka",),
+            one_of=("fields", "contract"),
         ),
         "event_time": Options(
             {

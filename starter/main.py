@@ -36,6 +36,7 @@ COMMANDS = {
     "doctor": Entry("starter.stack", "doctor", "Check this machine and say what to do."),
     "demo": Entry("starter.demo", "demo", "Stream two data sets end to end and check the result."),
     "pipelines": Entry("starter.pipelines", None, "List, show and validate pipelines."),
+    "contract": Entry("starter.contract", None, "List, show and validate data contracts."),
     "stream": Entry("starter.stream", None, "Start, watch and steer streams."),
     "alerts": Entry("starter.alerts", "alerts", "List what waits, or waited, for a person."),
     "generate": Entry("starter.generate", None, "Write sample events to Kafka."),
@@ -162,7 +163,12 @@ def _invoke(name: str, rest: list[str]) -> int:
 
 
 def _render(error: Exception) -> int:
-    from common.errors import PipelineSpecError, ServiceUnavailableError, UsageError
+    from common.errors import (
+        ContractSpecError,
+        PipelineSpecError,
+        ServiceUnavailableError,
+        UsageError,
+    )
 
     text = str(error)
     if isinstance(error, ServiceUnavailableError):  # here nothing tries again by itself
@@ -170,7 +176,8 @@ def _render(error: Exception) -> int:
             f"{error.service} at {error.address}: expected an answer, got {error.cause}; "
             "see `sluice ps`, start the stack with `sluice up`, and run this again"
         )
-    _say(text if isinstance(error, PipelineSpecError) else f"error: {text}")
+    listed = isinstance(error, PipelineSpecError | ContractSpecError)
+    _say(text if listed else f"error: {text}")
     return USAGE if isinstance(error, UsageError) else FAILED
 
 

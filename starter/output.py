@@ -10,6 +10,13 @@ from typing import Annotated, Any
 import typer
 
 
+class SpecOutput(StrEnum):
+    """Form of a printed specification."""
+
+    yaml = "yaml"
+    json = "json"
+
+
 class OutputFormat(StrEnum):
     """Form of printed data."""
 
@@ -47,6 +54,18 @@ def show(text: str) -> None:
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Write one JSON document to stdout; what JSON does not know is written as text."""
     show(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+
+
+def print_spec(values: dict[str, Any], output: SpecOutput) -> None:
+    """Write a specification to stdout, as YAML or JSON."""
+    if output is SpecOutput.json:
+        print_json(values)
+        return
+    from ruamel.yaml import YAML
+
+    writer = YAML()
+    writer.width = 120
+    writer.dump(values, sys.stdout)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from starter.output import SpecOutput, print_spec
+
 app = typer.Typer(
     help="List, show and validate pipelines.",
     no_args_is_help=True,
@@ -18,13 +20,6 @@ class TableOutput(StrEnum):
     """How a list is printed."""
 
     table = "table"
-    json = "json"
-
-
-class SpecOutput(StrEnum):
-    """How a specification is printed."""
-
-    yaml = "yaml"
     json = "json"
 
 
@@ -84,21 +79,10 @@ def show(
 
     Example: sluice pipelines show sales-1m
     """
-    import json
-    import sys
-
-    from ruamel.yaml import YAML
-
     from pipelines.load import KINDS, find_pipeline, load_pipeline
 
     spec = load_pipeline(find_pipeline(name, _project_dir()))
-    values = KINDS[spec.kind].render(spec)
-    if output is SpecOutput.json:
-        typer.echo(json.dumps(values, indent=2))
-        return
-    writer = YAML()
-    writer.width = 120
-    writer.dump(values, sys.stdout)
+    print_spec(KINDS[spec.kind].render(spec), output)
 
 
 @app.command("validate")

@@ -50,8 +50,8 @@ def syntax_reason(verdict: int, value: bytes, at: int) -> str:
     if verdict == code.EMPTY_VALUE:
         return "the record's value is empty: expected a JSON object"
     if verdict == code.NOT_OBJECT:
-        return f"expected a JSON object, got {_cut(value[at:])}"
-    found = f", got {_cut(value[at : at + 12])}" if at < len(value) else ""
+        return f"expected a JSON object, got {cut(value[at:])}"
+    found = f", got {cut(value[at : at + 12])}" if at < len(value) else ""
     return f"not valid JSON at byte {at}: {_NOT_JSON[verdict]}{found}"
 
 
@@ -96,14 +96,15 @@ def value_text(value: bytes, at: int) -> str:
         end = 1
         while end < len(piece) and piece[end] != ord('"'):
             end += 2 if piece[end] == ord("\\") else 1
-        return _cut(piece[: end + 1])
+        return cut(piece[: end + 1])
     if piece[:1] in (b"{", b"["):
-        return _cut(piece)
+        return cut(piece)
     end = next((i for i, byte in enumerate(piece) if byte in b",}] \t\r\n"), len(piece))
-    return _cut(piece[:end])
+    return cut(piece[:end])
 
 
-def _cut(piece: bytes) -> str:
+def cut(piece: bytes) -> str:
+    """Show text, cut to a bounded length."""
     text = piece.decode(errors="replace")
     shown = (
         text[:SHOWN_CHARACTERS].encode("unicode_escape").decode()

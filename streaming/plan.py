@@ -9,6 +9,7 @@ from pipelines.expression_aggregate import parse_aggregate
 from pipelines.stream import StreamSpec, Window
 from streaming.aggregate import Aggregate
 from streaming.aggregate_family import aggregate_of
+from streaming.contract_plan import ContractPlan
 from streaming.row_step import CompiledSteps, compile_steps
 from streaming.window import Windowing, windowing
 
@@ -19,6 +20,8 @@ class StreamPlan:
 
     Attributes:
         fields: Declared fields and their types.
+        contract: What their contract says of the values; None where there is none, or it says
+            nothing.
         wanted: Fields that some expression, key or the event time reads, all of a raw stream;
             others are checked but not materialised.
         steps: What becomes of the rows before they are grouped.
@@ -31,6 +34,7 @@ class StreamPlan:
 
     spec: StreamSpec
     fields: dict[str, FieldType]
+    contract: ContractPlan | None
     wanted: frozenset[str]
     steps: CompiledSteps
     columns: tuple[tuple[str, FieldType], ...]
@@ -49,9 +53,11 @@ class StreamPlan:
 def _compile(spec_json: str) -> StreamPlan:
     spec = StreamSpec.model_validate_json(spec_json)
     fields = {name: parse_field_type(text) for name, text in spec.fields.items()}
+    contract = _contract(spec, fields)
     known = compile_steps(spec, fields, None).types
     once_by = spec.deduplicate.by if spec.deduplicate else []
     read = {spec.event_time.field, *spec.group_by, *once_by}
+    ruled: frozenset[str] = contract.reads if contract else frozenset()
     aggregates: list[Aggregate] = []
     for index, (column, text) in enumerate(spec.aggregate.items()):
         call = parse_aggregate(text, known, spec.event_time.field)
@@ -61,7 +67,8 @@ def _compile(spec_json: str) -> StreamPlan:
     return StreamPlan(
         spec=spec,
         fields=fields,
-        wanted=frozenset(fields if spec.raw else (read | steps.reads) & fields.keys()),
+        contract=contract,
+        wanted=frozenset(fields if spec.raw else (read | steps.reads | ruled) & fields.keys()),
         steps=steps,
         columns=tuple(steps.types.items()),
         keys=tuple((name, known[name]) for name in spec.group_by),
@@ -69,6 +76,12 @@ def _compile(spec_json: str) -> StreamPlan:
         aggregates=tuple(aggregates),
         windowing=windowing(spec.window or Window(kind="tumbling", size_ms=1)),
     )
+
+
+def _contract(spec: StreamSpec, fields: dict[str, FieldType]) -> ContractPlan | None:
+    if spec.contract is None or not (spec.contract.rules or spec.contract.defaults):
+        return None
+    return ContractPlan.of(spec.contract, fields)
 
 
 def compile_stream(spec: StreamSpec) -> StreamPlan:

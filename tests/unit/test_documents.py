@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.odcs import load_contract
 from contracts.shape import Options
 from pipelines.load import load_stream
 from pipelines.stream_shape import STREAM
@@ -79,13 +80,19 @@ sinks: [{clickhouse: {table: shop}}]
 """
 
 
+def _blocks(document: Path) -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", document.read_text(), re.DOTALL)
+
+
 def _examples(document: Path) -> list[str]:
     """Whole files; parts of one are completed, and each of several `window` lines is one part."""
     found = []
-    for block in re.findall(r"```yaml\n(.*?)```", document.read_text(), re.DOTALL):
+    for block in _blocks(document):
         part = textwrap.dedent(block)
         if part.startswith("kind:"):
             found.append(part)
+        elif part.startswith("apiVersion:"):
+            continue  # a contract, see below
         elif "python:" not in part and "file:" not in part:
             for one in part.splitlines() if part.startswith("window:") else [part]:
                 options = "|".join(re.findall(r"^(\w+):", one, re.MULTILINE))
@@ -109,6 +116,22 @@ def test_streams_in_the_documents_are_valid(example: str, tmp_path: Path) -> Non
     path.write_text(example)
 
     assert load_stream(path).name == name[1]
+
+
+CONTRACTS = [
+    pytest.param(block, id=f"{document.name}-{number}")
+    for document in DOCUMENTS
+    for number, block in enumerate(_blocks(document))
+    if block.startswith("apiVersion:")
+]
+
+
+@pytest.mark.parametrize("example", CONTRACTS)
+def test_contracts_in_the_documents_are_valid(example: str, tmp_path: Path) -> None:
+    path = tmp_path / "orders.yaml"
+    path.write_text(example)
+
+    assert load_contract(path).name == "orders"
 
 
 def test_links_to_headings_lead_to_one() -> None:

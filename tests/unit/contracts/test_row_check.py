@@ -37,6 +37,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "float64": st.one_of(st.floats(allow_infinity=False), st.sampled_from([0.1, 0.2, 0.3])),
     "date": st.integers(0, 9).map(lambda days: date(2026, 5, 1) + timedelta(days=days)),
     "timestamp": st.integers(0, 9).map(lambda step: 1_700_000_000_000 + step),
+    "timestamp(6)": st.integers(0, 9).map(lambda step: 1_700_000_000_000_000 + step),
     "string": st.text("ab1é ", max_size=4),
     "bool": st.booleans(),
     "uuid": st.sampled_from([f"{n}0000000-0000-0000-0000-000000000000" for n in "abc"]),
@@ -62,6 +63,8 @@ PATTERNS = ["a", "^a+$", "^[ab1]*$", "b1", "é"]
 
 
 def written(value: Plain, kind: FieldType) -> str:
+    if str(kind) == "timestamp(6)":
+        return f"{format_time(value // 1_000)[:-1]}{value % 1_000:03}Z"
     if kind.base == "timestamp":
         return format_time(value)
     if kind.base == "bool":
@@ -164,6 +167,7 @@ def test_rows_are_told_with_all_rules_the_most_severe_first(rows: list[tuple[Any
         ("float64", "maximum", "inf", "a finite number"),
         ("date", "minimum", "1.5.2026", "a date such as"),
         ("timestamp", "minimum", "2026-05-01T00:00", "a time with its zone"),
+        ("timestamp", "minimum", "2026-05-01T00:00:00.0001Z", "a time in milliseconds"),
         ("string", "pattern", "(?=a)", "look-around"),
         ("string", "pattern", "(a", "unclosed group"),
         ("string", "min_length", "x", "a whole number"),
