@@ -1,16 +1,13 @@
 """PostgreSQL as a sink of versioned windows; the code path that TimescaleDB shares."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from activities.ports import (
     FlushChunk,
@@ -20,8 +17,9 @@ from activities.ports import (
     RetiredRows,
     SinkTable,
 )
-from common.errors import ContractViolationError, FatalError, SinkRefusedError, StaleEpochError
+from common.errors import FatalError, SinkRefusedError, StaleEpochError
 from connectors.postgres_error import translated
+from connectors.postgres_load import COPY_ROWS, ChunkLoader
 from connectors.postgres_progress import tell, told
 from connectors.postgres_read import read_final
 from connectors.postgres_table import (
@@ -35,14 +33,10 @@ from connectors.postgres_table import (
     refusals,
     retire_events,
     retire_windows,
-    upsert,
 )
 from connectors.sink_rows import check_declaration, conform
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-_STATEMENT_ROWS = 1_000
-"""Rows of one statement; the embedded TimescaleDB takes no more."""
 
 _FLUSHES_KEPT = 256
 """Records of older flushes are removed; without its record a repeated write is still stopped by the
@@ -71,6 +65,7 @@ class PostgresSink:
     """
 
     service = "PostgreSQL"
+    copy_rows = COPY_ROWS
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
@@ -79,13 +74,14 @@ class PostgresSink:
         self._pool: asyncpg.Pool | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connecting = asyncio.Lock()
+        self._loader = ChunkLoader(self.copy_rows)
 
     async def prepare(self, table: SinkTable) -> Preflight:
         """Create table, view and bookkeeping where missing; refuse a table that does not fit."""
         check_declaration(table)
         self._refuse(table, name_refusals(table))
         async with self._session(f"preparing table `{table.name}`") as connection:
-            notes = await self._before(connection)
+            notes = await self._before(connection) + await self._loader.probe(connection)
             async with connection.transaction():
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", PREPARE_LOCK)
                 for statement in BOOKKEEPING:
@@ -107,21 +103,17 @@ class PostgresSink:
     async def write(self, table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> None:
         """Write one frozen chunk in one transaction; nothing of a refused chunk is visible."""
         checked = conform(table, chunk, rows)
-        parts = [
-            _parameters(table, checked.slice(start, _STATEMENT_ROWS))
-            for start in range(0, len(checked), _STATEMENT_ROWS)
-        ]
-        statement = upsert(table)
         action = f"writing flush {chunk.flush_seq} to `{table.name}`"
-        async with self._session(action) as connection, connection.transaction():
-            await _lock_stream(connection, table, chunk)
-            if await _is_recorded(connection, table, chunk):
-                return
-            for part in parts:
-                await connection.execute(statement, *part)
-            await _record(connection, table, chunk, len(checked))
-            if chunk.progress is not None:
-                await tell(connection, table, chunk.progress)
+        async with self._session(action) as connection:
+            copied = await self._loader.choose(connection, len(checked))
+            async with connection.transaction():
+                await _lock_stream(connection, table, chunk)
+                if await _is_recorded(connection, table, chunk):
+                    return
+                await self._loader.load(connection, table, checked, copied=copied)
+                await _record(connection, table, chunk, len(checked))
+                if chunk.progress is not None:
+                    await tell(connection, table, chunk.progress)
 
     async def publish(self, table: SinkTable, progress: Progress) -> None:
         """Tell readers of time that passed without rows, unless a newer epoch owns the table."""
@@ -359,36 +351,3 @@ async def _record(
             chunk.epoch,
             chunk.flush_seq - _FLUSHES_KEPT,
         )
-
-
-def _parameters(table: SinkTable, rows: pa.Table) -> list[list[Any]]:
-    """Turn columns into one array each, as the upsert takes them."""
-    lists = {column.name: column.type.base == "list" for column in table.columns}
-    result = []
-    for name in rows.schema.names:
-        values = rows[name]
-        if (
-            pa.types.is_large_string(values.type)
-            and pc.any(pc.match_substring(values, "\x00")).as_py()
-        ):
-            raise ContractViolationError(
-                f"rows for `{table.name}`, column `{name}`: expected text without U+0000, got "
-                "some with it; "
-                "PostgreSQL cannot store that character, filter or replace it in the pipeline"
-            )
-        result.append(_list_texts(values) if lists.get(name) else values.to_pylist())
-    return result
-
-
-def _list_texts(values: pa.ChunkedArray) -> list[str | None]:
-    """Write every list as JSON of texts, which keeps nulls, decimals and times exact."""
-    return [
-        None
-        if items is None
-        else json.dumps([None if item is None else _item_text(item) for item in items])
-        for items in values.to_pylist()
-    ]
-
-
-def _item_text(item: object) -> str:
-    return str(item).lower() if isinstance(item, bool) else str(item)

@@ -128,3 +128,10 @@ async def copy_in(
 async def _each(pieces: Iterator[Piece]) -> AsyncIterator[Piece]:
     for piece in pieces:
         yield piece
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them from the cache; seconds the first time on a machine."""
+    columns = {"n": pa.array([[1]]), "u": pa.array(["0" * 32]), "t": pa.array([["a"]])}
+    for _ in encode_copy(pa.table(columns), ["numeric[]", "uuid", "text[]"]):
+        pass

@@ -126,15 +126,27 @@ def upsert(table: SinkTable) -> str:
             plain = re.sub(r"\(.*?\)", "", kind)
             arrays.append(f"${place}::{plain}[]")
             shown.append(f"c{place}")
+    aliases = ", ".join(f"c{place}" for place in range(1, len(expected) + 1))
+    return _keep_higher(
+        table, f"{', '.join(shown)} FROM unnest({', '.join(arrays)}) AS incoming({aliases})"
+    )
+
+
+def upsert_from(table: SinkTable, stage: str) -> str:
+    """Write the statement that takes the rows of another table and keeps the higher versions."""
+    names = ", ".join(quoted(name) for name in expected_columns(table))
+    return _keep_higher(table, f"{names} FROM {stage}")
+
+
+def _keep_higher(table: SinkTable, selected: str) -> str:
+    expected = expected_columns(table)
     names = ", ".join(quoted(name) for name in expected)
     key = [*table.identity, "_key"]
     changes = ", ".join(
         f"{quoted(name)} = excluded.{quoted(name)}" for name in expected if name not in key
     )
-    aliases = ", ".join(f"c{place}" for place in range(1, len(expected) + 1))
     return (
-        f"INSERT INTO {quoted(table.name)} AS kept ({names}) SELECT {', '.join(shown)} "
-        f"FROM unnest({', '.join(arrays)}) AS incoming({aliases}) "
+        f"INSERT INTO {quoted(table.name)} AS kept ({names}) SELECT {selected} "
         f"ON CONFLICT ({', '.join(quoted(name) for name in key)}) DO UPDATE SET {changes} "
         "WHERE excluded._version > kept._version"
     )

@@ -155,7 +155,15 @@ def postgres_dsn(postgres_server: str) -> str:
     return postgres_server
 
 
-@pytest.fixture(params=["clickhouse", "postgres", "timescaledb", "kafka", "lake"])
+class CopyingSink(PostgresSink):
+    """Copies a chunk of any size; tests write small ones."""
+
+    copy_rows = 0
+
+
+@pytest.fixture(
+    params=["clickhouse", "postgres", "postgres-copied", "timescaledb", "kafka", "lake"]
+)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
     """Kind and address of one server; a fixture without a loop, since starting PostgreSQL needs its
     own.
@@ -167,7 +175,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
         return request.param, (tmp_path / "lake").as_uri()
     if request.param == "kafka":
         return request.param, request.getfixturevalue("kafka_address")
-    fixture = "postgres_dsn" if request.param == "postgres" else "timescale_dsn"
+    fixture = "postgres_dsn" if request.param.startswith("postgres") else "timescale_dsn"
     return request.param, request.getfixturevalue(fixture)
 
 
@@ -198,7 +206,8 @@ async def case(server: tuple[str, str]) -> AsyncIterator[SinkCase]:
         yield SinkCase(kind, plain, refuse)
         await plain.close()
         return
-    sink = PostgresSink(dsn) if kind == "postgres" else TimescaleSink(dsn)
+    sinks = {"postgres": PostgresSink, "postgres-copied": CopyingSink}
+    sink = sinks.get(kind, TimescaleSink)(dsn)
 
     async def execute_postgres(statement: str) -> None:
         connection = await asyncpg.connect(dsn)
@@ -207,7 +216,7 @@ async def case(server: tuple[str, str]) -> AsyncIterator[SinkCase]:
         finally:
             await connection.close(timeout=5)
 
-    yield SinkCase(kind, sink, execute_postgres)
+    yield SinkCase(kind.removesuffix("-copied"), sink, execute_postgres)
     await sink.close()
 
 

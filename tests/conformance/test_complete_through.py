@@ -52,7 +52,7 @@ async def test_time_that_passes_without_rows_is_told(case: SinkCase, name: str) 
     assert await case.final(table) == [(15, "a", 5), (1, "a", 5)]
 
 
-@pytest.mark.parametrize("server", ["postgres", "timescaledb"], indirect=True)
+@pytest.mark.parametrize("server", ["postgres", "postgres-copied", "timescaledb"], indirect=True)
 async def test_an_older_epoch_tells_nothing(case: SinkCase, name: str) -> None:
     table = table_of(name)
     await case.prepare(table)

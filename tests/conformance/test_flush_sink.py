@@ -18,7 +18,7 @@ from tests.conformance.sink_case import (
 )
 
 DATABASES = pytest.mark.parametrize(
-    "server", ["clickhouse", "postgres", "timescaledb"], indirect=True
+    "server", ["clickhouse", "postgres", "postgres-copied", "timescaledb"], indirect=True
 )
 """Sinks that take statements, so that a target can be made by somebody else."""
 

@@ -21,7 +21,7 @@ from tests.conformance.sink_case import VERSIONS_DECIDE, SinkCase
 from tests.workflows.memory import MemoryRecordSink, MemoryStore
 
 pytestmark = pytest.mark.parametrize(
-    "server", ["clickhouse", "postgres", "timescaledb"], indirect=True
+    "server", ["clickhouse", "postgres", "postgres-copied", "timescaledb"], indirect=True
 )
 
 
