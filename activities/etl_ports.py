@@ -175,7 +175,11 @@ class BatchTarget(Protocol):
         ...
 
     async def final_rows(self, name: str, limit: int | None = None) -> pa.Table:
-        """Read what readers see, without columns that begin with `_`, ordered by all columns."""
+        """Read what readers see, ordered by all columns.
+
+        Columns that begin with `_` are left out, but for `_valid_from`, `_valid_to` and
+        `_is_current` of `scd2`.
+        """
         ...
 
     async def close(self) -> None:

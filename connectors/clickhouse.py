@@ -1,12 +1,8 @@
 """ClickHouse as a sink of versioned windows."""
 
-import asyncio
 from typing import Any
-from urllib.parse import urlsplit
 
-import clickhouse_connect
 import pyarrow as pa
-import pyarrow.compute as pc
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from activities.ports import (
@@ -17,13 +13,12 @@ from activities.ports import (
     RetiredRows,
     SinkTable,
 )
-from common.errors import ContractViolationError, SettingsError, SinkRefusedError
+from common.errors import SinkRefusedError
 from common.settings import ClickHouseSettings
+from connectors.clickhouse_client import ClickHouseConnection
 from connectors.clickhouse_error import translated
 from connectors.clickhouse_progress import STATEMENTS, tell, told
 from connectors.clickhouse_table import (
-    EARLIEST_MS,
-    LATEST_MS,
     FoundTable,
     create_table,
     create_view,
@@ -32,6 +27,7 @@ from connectors.clickhouse_table import (
     refusals,
     retire_rows,
 )
+from connectors.clickhouse_value import check_times, instants, shown
 from connectors.sink_rows import check_declaration, conform, marker, order_columns
 
 _WRITE_SETTINGS = {
@@ -57,21 +53,14 @@ class ClickHouseSink:
     """
 
     def __init__(self, settings: ClickHouseSettings) -> None:
-        if settings.url is None:
-            raise SettingsError(
-                "`clickhouse.url`: expected an address, got none; run `sluice up` or set it"
-            )
-        self._settings = settings
-        self._address = settings.url
-        self._client: AsyncClient | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._connecting = asyncio.Lock()
+        self._connection = ClickHouseConnection(settings)
+        self._address = self._connection.address
         self._replicated: dict[str, bool] = {}
 
     async def prepare(self, table: SinkTable) -> Preflight:
         """Create table and view where missing, and refuse a table that cannot hold the promise."""
         check_declaration(table)
-        client = await self._connected()
+        client = await self._connection.client()
         with translated(f"preparing table `{table.name}`", self._address):
             await client.command(create_table(table))
             found = await self._found(client, table.name)
@@ -105,7 +94,7 @@ class ClickHouseSink:
 
     async def publish(self, table: SinkTable, progress: Progress) -> None:
         """Tell readers how far the stream is, once its rows are in."""
-        client = await self._connected()
+        client = await self._connection.client()
         with translated("writing to `sluice_streams`", self._address):
             await tell(client, table, progress)
 
@@ -114,17 +103,17 @@ class ClickHouseSink:
 
     async def progress(self, table: SinkTable) -> Progress | None:
         """Read the stream's row of `sluice_streams_final`."""
-        client = await self._connected()
+        client = await self._connection.client()
         with translated("reading `sluice_streams_final`", self._address):
             return await told(client, table)
 
     async def _insert(self, table: SinkTable, chunk: FlushChunk, checked: pa.Table) -> None:
-        _check_times(table, checked)
+        check_times(table.name, table.columns, checked)
         place = checked.schema.get_field_index("_deleted")
         checked = checked.set_column(place, "_deleted", checked["_deleted"].cast(pa.uint8()))
         token = f"{chunk.stream}/{chunk.epoch}/{chunk.flush_seq}/{chunk.chunk}/{chunk.sha256}"
         settings: dict[str, Any] = _WRITE_SETTINGS | {"insert_deduplication_token": token}
-        client = await self._connected()
+        client = await self._connection.client()
         with translated(f"writing flush {chunk.flush_seq} to `{table.name}`", self._address):
             if await self._is_replicated(client, table.name):
                 settings["insert_quorum"] = "auto"
@@ -134,7 +123,7 @@ class ClickHouseSink:
         self, table: SinkTable, chunk: FlushChunk, rows: RetiredRows | RetiredEvents
     ) -> None:
         """Insert tombstones over what is left of older epochs; versions decide, as ever."""
-        client = await self._connected()
+        client = await self._connection.client()
         statement = retire_rows(table, chunk, rows)
         with translated(f"retiring rows of `{table.name}`", self._address):
             settings: dict[str, Any] = {"insert_deduplicate": 0}
@@ -149,7 +138,7 @@ class ClickHouseSink:
 
         UUIDs come as text.
         """
-        client = await self._connected()
+        client = await self._connection.client()
         with translated(f"reading `{table}_final`", self._address):
             found = await client.query(
                 "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND "
@@ -167,43 +156,11 @@ class ClickHouseSink:
             result = await client.query_arrow(
                 query, settings={"output_format_arrow_string_as_string": 1}
             )
-        return _instants(result)
+        return instants(result)
 
     async def close(self) -> None:
         """Close the connections; the next use opens them again."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
-
-    async def _connected(self) -> AsyncClient:
-        """Give the client of the running loop, connecting if there is none."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop, self._client, self._connecting = loop, None, asyncio.Lock()
-        async with self._connecting:
-            if self._client is None:
-                self._client = await self._connect()
-            return self._client
-
-    async def _connect(self) -> AsyncClient:
-        parts = urlsplit(self._address)
-        if parts.scheme not in ("http", "https") or parts.hostname is None:
-            raise SettingsError(
-                f"`clickhouse.url`: expected http://host:port, got {self._address!r}; correct it"
-            )
-        secure = parts.scheme == "https"
-        with translated("connecting", self._address):
-            return await clickhouse_connect.get_async_client(
-                host=parts.hostname,
-                port=parts.port or (8443 if secure else 8123),
-                secure=secure,
-                database=self._settings.database,
-                username=self._settings.username,
-                password=self._settings.password.get_secret_value(),
-                connect_timeout=5,
-                send_receive_timeout=120,
-                autogenerate_session_id=False,
-            )
+        await self._connection.close()
 
     async def _is_replicated(self, client: AsyncClient, name: str) -> bool:
         if name not in self._replicated:
@@ -264,55 +221,13 @@ def _notes(table: SinkTable, found: FoundTable) -> list[str]:
     return notes
 
 
-def _check_times(table: SinkTable, rows: pa.Table) -> None:
-    """Refuse instants and days that ClickHouse would store as others."""
-    for column in table.columns:
-        if column.type.base not in ("timestamp", "timestamp_ms", "date"):
-            continue
-        instants = rows[column.name].cast(
-            pa.timestamp("ms", "UTC") if column.type.base == "date" else rows[column.name].type
-        )
-        span = pc.min_max(instants.cast(pa.int64()))
-        low, high = span["min"].as_py(), span["max"].as_py()
-        if low is not None and (low < EARLIEST_MS or high > LATEST_MS):
-            raise ContractViolationError(
-                f"rows for `{table.name}`, column `{column.name}`: expected times from 1900 to "
-                "2299, "
-                f"got {low} to {high} ms since 1970; ClickHouse has no others, filter them "
-                "with `where`"
-            )
-
-
 def _select_final(table: str, kinds: dict[str, str], limit: int | None, time: str) -> str:
     """Read the view with UUIDs as text, so that they also sort as text."""
-    shown = [_shown(quoted(name), kind) for name, kind in kinds.items()]
+    columns = [shown(quoted(name), kind) for name, kind in kinds.items()]
     order = ", ".join(
         f"{quoted(name)} {'DESC' if down else 'ASC'}"
         for name, down in order_columns(list(kinds), time)
     )
-    return f"SELECT {', '.join(shown)} FROM {quoted(table + '_final')} ORDER BY {order}" + (
+    return f"SELECT {', '.join(columns)} FROM {quoted(table + '_final')} ORDER BY {order}" + (
         f" LIMIT {int(limit)}" if limit is not None else ""
     )
-
-
-def _shown(name: str, kind: str) -> str:
-    if "UUID" not in kind:
-        return name
-    text = (
-        f"arrayMap(item -> toString(item), {name})"
-        if kind.startswith("Array(")
-        else f"toString({name})"
-    )
-    return f"{text} AS {name}"
-
-
-def _instants(result: pa.Table) -> pa.Table:
-    """Say the zone that ClickHouse's Arrow output leaves out of nullable times: UTC."""
-    fields = [
-        pa.field(
-            field.name,
-            pa.timestamp("ms", "UTC") if pa.types.is_timestamp(field.type) else field.type,
-        )
-        for field in result.schema
-    ]
-    return result.cast(pa.schema(fields))

@@ -22,7 +22,7 @@ _ACCOUNT = {192, 193, 194, 516}
 
 _REFUSED = {
     6, 10, 16, 20, 26, 27, 36, 41, 43, 44, 46, 47, 50, 53, 57, 60, 62, 69, 70, 72, 80, 81,
-    117, 131, 153, 190, 321, 349, 407, 497, 524, 636,
+    117, 122, 131, 153, 190, 321, 349, 407, 497, 524, 636,
 }  # fmt: skip
 """Types and values that do not fit, columns, tables and databases that are not there, missing
 grants.

@@ -109,7 +109,7 @@ def conform(table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> pa.Table:
             "start the stream afresh with a table of the new shape"
         )
     columns = {
-        name: _cast(f"{where}, column `{name}`", rows[name], kind, nullable=nullable)
+        name: cast_exactly(f"{where}, column `{name}`", rows[name], kind, nullable=nullable)
         for name, (kind, nullable) in expected.items()
     }
     result = pa.table(columns).combine_chunks()
@@ -162,9 +162,15 @@ def _is_list(kind: pa.DataType) -> bool:
     return any(member(kind) for member in members)
 
 
-def _cast(
+def cast_exactly(
     where: str, values: pa.ChunkedArray, kind: pa.DataType, *, nullable: bool
 ) -> pa.ChunkedArray:
+    """Bring values into a type without loss.
+
+    Raises:
+        ContractViolationError: They are of another kind, do not fit, or are null where they may
+            not be.
+    """
     if not _related(values.type, kind):
         raise ContractViolationError(
             f"{where}: expected {kind}, got {values.type}; correct the type in the pipeline file"

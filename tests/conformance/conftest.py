@@ -26,6 +26,8 @@ from connectors.timescale import TimescaleSink
 from devstack.postgres import postgres_account, postgres_service, settle_home
 from devstack.postgres import postgres_dsn as postgres_dsn_of
 from devstack.service import Service
+from tests.conformance.batch_case import BatchCase
+from tests.conformance.batch_servers import BATCH_KINDS, clickhouse_case
 from tests.conformance.sink_case import SinkCase
 
 _START_LIMIT_S = 50
@@ -224,3 +226,17 @@ async def case(server: tuple[str, str]) -> AsyncIterator[SinkCase]:
 def name(request: pytest.FixtureRequest) -> str:
     """A table name of this test's own."""
     return f"t{zlib.crc32(request.node.nodeid.encode()):08x}"
+
+
+@pytest.fixture(params=BATCH_KINDS)
+def batch_server(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Kind and address of one batch target."""
+    settings: ClickHouseSettings = request.getfixturevalue("clickhouse_settings")
+    return request.param, settings.url or ""
+
+
+@pytest.fixture
+async def batch_case(batch_server: tuple[str, str], name: str) -> AsyncIterator[BatchCase]:
+    _, address = batch_server
+    async for case in clickhouse_case(address, name):
+        yield case

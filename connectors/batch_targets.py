@@ -1,0 +1,66 @@
+"""Opening a target of batches by the kind and the connection that a pipeline file names."""
+
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
+
+from activities.etl_ports import BatchTarget
+from common.errors import SettingsError, UnknownNameError
+from common.settings import ClickHouseSettings, ConnectionSettings, Settings
+from connectors.clickhouse_batch import ANSWER_S, ClickHouseBatchTarget
+from connectors.clickhouse_client import ClickHouseConnection
+
+_KINDS = ("clickhouse",)
+
+
+def open_target(kind: str, connection: str | None, settings: Settings) -> BatchTarget:
+    """Give the target of a kind; it connects at its first use.
+
+    Without the name of a connection it is the service of that kind in the settings.
+
+    Raises:
+        UnknownNameError: There is no such kind or connection.
+        SettingsError: The connection is of another kind, or has no address.
+    """
+    if kind == "clickhouse":
+        return ClickHouseBatchTarget(
+            ClickHouseConnection(_clickhouse(connection, settings), ANSWER_S)
+        )
+    raise UnknownNameError(
+        f"target `{kind}`: expected one of {', '.join(_KINDS)}; correct `targets`"
+    )
+
+
+def _named(name: str, kind: str, settings: Settings) -> ConnectionSettings:
+    found = settings.connections.get(name)
+    if found is None:
+        known = ", ".join(settings.connections) or "none"
+        raise UnknownNameError(
+            f"connection `{name}`: expected one of [connections], got {known}; add "
+            f"[connections.{name}] to `sluice.toml`"
+        )
+    if found.kind != kind:
+        raise SettingsError(
+            f"connection `{name}`: expected kind {kind}, got {found.kind}; name another one"
+        )
+    return found
+
+
+def _clickhouse(name: str | None, settings: Settings) -> ClickHouseSettings:
+    if name is None:
+        return settings.clickhouse
+    parts = urlsplit(_named(name, "clickhouse", settings).dsn.get_secret_value())
+    schemes = {"http": "http", "https": "https", "clickhouse": "http", "clickhouses": "https"}
+    if parts.scheme not in schemes or parts.hostname is None:
+        raise SettingsError(
+            f"`connections.{name}.dsn`: expected http://user:password@host:port/database, got "
+            f"another address of scheme `{parts.scheme}`; correct it"
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = f":{parts.port}" if parts.port else ""
+    return ClickHouseSettings(
+        url=f"{schemes[parts.scheme]}://{host}{port}",
+        database=unquote(parts.path.strip("/")) or "default",
+        username=unquote(parts.username or "default"),
+        password=SecretStr(unquote(parts.password or "")),
+    )
