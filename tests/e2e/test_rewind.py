@@ -38,10 +38,10 @@ async def lose_rows(settings: Settings) -> int:
     return int(done.split()[-1])
 
 
-async def view(settings: Settings, kind: str) -> pl.DataFrame:
+async def view(settings: Settings, kind: str, table: str) -> pl.DataFrame:
     sink = open_sink(kind, settings)
     try:
-        return pl.DataFrame(await sink.final_rows(TABLE))
+        return pl.DataFrame(await sink.final_rows(table))
     finally:
         await sink.close()
 
@@ -81,5 +81,6 @@ def test_windows_from_a_time_on_are_written_again_while_records_arrive(
     assert ledger["aggregated"] + ledger["below_floor"] == ledger["consumed"] == expected_count
     expected = expected_sales(asyncio.run(raw_values(stack, TOPIC)))
     for kind in ("clickhouse", "timescaledb"):
-        found = compare(expected, asyncio.run(view(stack, kind)), ["window_start", "category"])
+        shown = asyncio.run(view(stack, kind, TABLE))
+        found = compare(expected, shown, ["window_start", "category"])
         assert found.different_rows == 0, (kind, found.examples)

@@ -27,6 +27,12 @@ def replace_key(rig: StreamRig, key: str, by: str) -> None:
         values[:] = [value and value.replace(old, new) for value in values]
 
 
+def last_told(rig: StreamRig) -> set[tuple[int, int]]:
+    """Give the epoch and the time that readers of the sinks were told last."""
+    told = [sink.told[-1] for sink in rig.sinks.values() if sink.told]
+    return {(one.epoch, one.complete_ms) for one in told}
+
+
 def is_done(status: StreamStatus, consumed: int, epoch: int) -> bool:
     caught_up = status.ledger.consumed >= consumed and not status.pending_flushes
     return status.epoch == epoch and caught_up
@@ -226,3 +232,36 @@ async def test_rewinds_of_a_stream_that_continues_as_new_again_and_again(
     assert (await handle.describe()).run_id != handle.first_execution_run_id
     await handle.signal("stop")
     assert (await rig.ended(handle)).ledger.balanced
+
+
+async def test_what_sinks_tell_goes_back_to_the_floor_in_the_new_epoch_and_rises_again(
+    rig: StreamRig,
+) -> None:
+    fill(rig, 10, "a", "b")
+    handle = await rig.start(rig.spec(max_records=4))
+    await rig.until(handle, lambda s: (s.complete_through_ms or 0) >= 9_000)
+    await rig.server.sleep(120)
+    assert last_told(rig) == {(1, 9_001)}
+    replace_key(rig, "b", "c")
+    rig.sinks["timescaledb"].spared = len(rig.sinks["timescaledb"].writes)
+    down = ServiceUnavailableError("TimescaleDB", "127.0.0.1:1", "connection refused")
+    rig.sinks["timescaledb"].failures = [down] * 3
+    with rig.server.auto_time_skipping_disabled():
+        await rig.rewind(handle, RewindTo(time_ms=4_200))
+        status = await rig.status(handle)
+    assert (status.epoch, status.watermark_ms) == (2, None)
+    assert [one.complete_through_ms for one in status.sinks] == [4_000, 4_000]
+    assert status.complete_through_ms == 4_000
+    status = await rig.until(handle, lambda s: (s.complete_through_ms or 0) >= 9_000)
+    assert (status.epoch, status.pending_flushes) == (2, 0)
+    await rig.server.sleep(120)
+    assert last_told(rig) == {(2, 9_001)}
+    for sink in rig.sinks.values():
+        epochs = [one.epoch for one in sink.told]
+        assert epochs == sorted(epochs)
+        for epoch in (1, 2):
+            times = [one.complete_ms for one in sink.told if one.epoch == epoch]
+            assert times == sorted(times)
+        assert min(one.complete_ms for one in sink.told if one.epoch == 2) >= 4_000
+    await handle.signal("stop")
+    await rig.ended(handle)

@@ -1,10 +1,13 @@
 """Up to where results are whole, against what a reader of the sinks sees."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.stream import Window
 from streaming.completeness import note_completeness, sink_complete_ms, stream_complete_ms
 from streaming.progress import CombineResult, next_combine, take_combined, take_flushed
+from streaming.status import RewindTo
 from streaming.window import END_OF_TIME_MS
 from tests.unit.streaming.engine_log import SINKS, SIZE_MS, Engine, Log, brute_force, make_spec
 from tests.unit.streaming.state_maker import (
@@ -17,6 +20,9 @@ from tests.unit.streaming.state_maker import (
     state_of,
 )
 from tests.unit.streaming.test_engine_model import STEP_LISTS, Steps, canonical, logs, take
+from tests.unit.streaming.test_rewind_kinds import change_keys
+from tests.unit.streaming.test_rewind_model import REWINDS, go_back, patient
+from tests.unit.streaming.test_rewind_model import WINDOWS as WINDOW_KINDS
 
 
 def test_time_without_rows_counts_and_a_window_that_waits_does_not() -> None:
@@ -93,3 +99,73 @@ def test_what_is_told_to_be_whole_is_whole_in_the_view_and_never_goes_back(
             shown = engine.rows(cursor.name)
             assert {at: shown.get(at) for at in whole} == whole
     assert set(before) <= set(SINKS)
+
+
+@pytest.mark.timeout(240)
+@settings(max_examples=40, deadline=None)
+@given(
+    log=logs(disorder_ms=800),
+    window=WINDOW_KINDS,
+    max_records=st.sampled_from([1, 7]),
+    before=STEP_LISTS,
+    ended=st.booleans(),
+    rewinds=REWINDS,
+)
+def test_after_a_rewind_what_is_told_to_be_whole_goes_back_to_the_floor_and_is_whole_again(
+    log: Log,
+    window: Window,
+    max_records: int,
+    before: Steps,
+    ended: bool,
+    rewinds: list[tuple[RewindTo, Steps, bool]],
+) -> None:
+    """Keys disappear from the log with each rewind: their old rows may not be told to be whole."""
+    engine = Engine.start(patient(make_spec(800, max_records, 0, window)), log, hidden=True)
+    expected = brute_force(canonical(engine.log), window)
+    told: dict[str, int] = {}
+    check_each_step(engine, before, expected, told)
+    if ended:
+        engine.finish()
+    for number, (to, steps, ends) in enumerate(rewinds):
+        floor_ms = go_back(engine, to)
+        if floor_ms is not None:
+            for cursor in engine.state.sinks:
+                after_ms = sink_complete_ms(engine.state, cursor)
+                assert after_ms is None or after_ms <= floor_ms
+                assert cursor.published_ms is None
+            change_keys(engine, number)
+            kept = {name: row for name, row in expected.items() if name[0] < floor_ms}
+            anew = brute_force(canonical(engine.log), window)
+            expected = kept | {name: row for name, row in anew.items() if name[0] >= floor_ms}
+            told = {}
+        check_each_step(engine, steps, expected, told)
+        if ends:
+            engine.finish()
+            check_each_step(engine, [("merge", 0)], expected, told)
+    engine.finish()
+    note_completeness(engine.state, engine.plan_of_stream.windowing)
+    assert stream_complete_ms(engine.state) == engine.state.complete_ms
+
+
+def check_each_step(
+    engine: Engine,
+    steps: Steps,
+    expected: dict[tuple[int, str], tuple[object, ...]],
+    told: dict[str, int],
+) -> None:
+    """Hold what each sink is told after each step against its view: no row less, none more."""
+    for step in steps:
+        take(engine, [step])
+        note_completeness(engine.state, engine.plan_of_stream.windowing)
+        for cursor in engine.state.sinks:
+            now_ms = sink_complete_ms(engine.state, cursor)
+            if now_ms is None:
+                assert cursor.name not in told
+                continue
+            assert now_ms >= told.get(cursor.name, now_ms)
+            told[cursor.name] = now_ms
+            size_ms = engine.window.size_ms
+            shown = engine.rows(cursor.name)
+            assert {at: row for at, row in shown.items() if at[0] + size_ms <= now_ms} == {
+                at: row for at, row in expected.items() if at[0] + size_ms <= now_ms
+            }

@@ -231,6 +231,24 @@ def test_a_session_shown_again_and_then_joined_to_one_before_the_floor_is_hidden
     assert engine.views["fast"][2_900, "a"][1] is None
 
 
+def test_a_session_below_the_floor_that_is_joined_later_leaves_the_older_epochs_row() -> None:
+    """What fires below the floor is shown to nobody, so no tombstone may follow from it: it would
+    hide what an older epoch wrote under that start, which stays."""
+    times = [0, 2_000, 9_000, 20_000]
+    events = [Event(time_ms, "a", 100, 1) for time_ms in times]
+    engine = Engine.start(patient(make_spec(0, 1, 5_000, GAP)), {0: events})
+    engine.finish()
+    assert engine.rewind(RewindTo(time_ms=2_400)).offsets == {0: 1}
+    engine.log = {
+        0: [*events[:2], Event(3_600, "a", 100, 1), Event(1_950, "a", 100, 1), *events[2:]]
+    }
+    engine.state.partitions[0].until = 6
+    engine.finish()
+    rows = {name[0]: row[0] for name, row in engine.rows().items()}
+    assert rows == {0: 1, 2_000: 1, 3_600: 1, 9_000: 1, 20_000: 1}
+    assert engine.views["fast"][2_000, "a"][0] >> 40 == 1
+
+
 @pytest.mark.parametrize(
     ("asked", "floor"),
     [
