@@ -9,7 +9,7 @@ import pytest
 from common.settings import Settings
 from tests.e2e.command import Sluice
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 NAME, TOPIC = "swept", "swept-sales"
 DAY_S = 86_400

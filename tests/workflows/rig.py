@@ -27,7 +27,7 @@ from streaming.status import (
     StreamStatus,
     StreamUntil,
 )
-from tests.unit.streaming.engine_log import make_spec
+from tests.unit.streaming.event_log import make_spec
 from tests.workflows.memory import (
     MemoryLog,
     MemoryRecordSink,

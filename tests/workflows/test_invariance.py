@@ -11,7 +11,7 @@ from streaming.day import DAY_MS
 from streaming.ledger import Ledger
 from streaming.status import StreamStatus, StreamUntil
 from streaming.tuning import Operation, Tuning, TuningChange
-from tests.unit.streaming.engine_log import Event, Log, brute_force
+from tests.unit.streaming.event_log import Event, Log, brute_force
 from tests.workflows.rig import StreamRig, event
 
 LATEST = StreamUntil(kind="latest")

@@ -6,7 +6,7 @@ from common.errors import ServiceUnavailableError
 from pipelines.stream import EventTime, StreamSpec
 from streaming.ledger import Ledger
 from streaming.status import StreamStatus, StreamUntil
-from tests.unit.streaming.engine_log import Event, Log, brute_force
+from tests.unit.streaming.event_log import Event, Log, brute_force
 from tests.workflows.rig import Handle, StreamRig, event
 
 pytestmark = pytest.mark.timeout(180)

@@ -11,7 +11,7 @@ from streaming.segment import Blob, Segment
 from streaming.side_output import SideBatch, SideOutput
 from streaming.state import Flush, PartitionState, RangeTask, SinkCursor, StreamState
 from streaming.window import Windowing
-from tests.unit.streaming.engine_log import make_spec
+from tests.unit.streaming.event_log import make_spec
 
 WINDOWS = Windowing(1_000, 1_000)
 

@@ -22,7 +22,7 @@ from streaming.frame import from_bytes, to_bytes
 from streaming.partial import aggregate_events, merge_partials
 from streaming.plan import StreamPlan, compile_stream
 from streaming.window import END_OF_TIME_MS
-from tests.unit.streaming.engine_log import make_spec
+from tests.unit.streaming.event_log import make_spec
 
 FIELDS = {
     "at": "timestamp_ms", "key": "string?", "n": "int64?", "d": "decimal(12,2)?", "f": "float64?",

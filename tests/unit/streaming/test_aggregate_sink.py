@@ -12,7 +12,7 @@ from streaming.combine import combine
 from streaming.partial import aggregate_events
 from streaming.plan import compile_stream
 from streaming.window import END_OF_TIME_MS
-from tests.unit.streaming.engine_log import Event, make_spec, to_frame
+from tests.unit.streaming.event_log import Event, make_spec, to_frame
 
 CALLS = {
     "top_numbers": ("top_k(customer, 2)", "Array(Int64)", "bigint[]"),

@@ -14,7 +14,7 @@ from streaming.group_key import canonical_key
 from streaming.partial import FRESH, aggregate_events, merge_partials
 from streaming.plan import StreamPlan, compile_stream
 from streaming.window import PANE
-from tests.unit.streaming.engine_log import Event, make_spec, to_frame
+from tests.unit.streaming.event_log import Event, make_spec, to_frame
 
 TEXTS = st.none() | st.text(alphabet="\\|N a", max_size=5) | st.text(max_size=3)
 VALUES: dict[str, st.SearchStrategy[object]] = {

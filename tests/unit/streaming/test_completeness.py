@@ -9,7 +9,8 @@ from streaming.completeness import note_completeness, sink_complete_ms, stream_c
 from streaming.progress import CombineResult, next_combine, take_combined, take_flushed
 from streaming.status import RewindTo
 from streaming.window import END_OF_TIME_MS
-from tests.unit.streaming.engine_log import SINKS, SIZE_MS, Engine, Log, brute_force, make_spec
+from tests.unit.streaming.engine import SINKS, Engine
+from tests.unit.streaming.event_log import SIZE_MS, Log, brute_force, make_spec, patient
 from tests.unit.streaming.state_maker import (
     WINDOWS,
     blob,
@@ -21,8 +22,8 @@ from tests.unit.streaming.state_maker import (
 )
 from tests.unit.streaming.test_engine_model import STEP_LISTS, Steps, canonical, logs, take
 from tests.unit.streaming.test_rewind_kinds import change_keys
-from tests.unit.streaming.test_rewind_model import REWINDS, go_back, patient
-from tests.unit.streaming.test_rewind_model import WINDOWS as WINDOW_KINDS
+from tests.unit.streaming.test_rewind_model import REWINDS, go_back
+from tests.unit.streaming.window_strategy import ALIGNED
 
 
 def test_time_without_rows_counts_and_a_window_that_waits_does_not() -> None:
@@ -105,7 +106,7 @@ def test_what_is_told_to_be_whole_is_whole_in_the_view_and_never_goes_back(
 @settings(max_examples=40, deadline=None)
 @given(
     log=logs(disorder_ms=800),
-    window=WINDOW_KINDS,
+    window=ALIGNED,
     max_records=st.sampled_from([1, 7]),
     before=STEP_LISTS,
     ended=st.booleans(),

@@ -1,6 +1,5 @@
 """Windows of local days in the engine, with crashes, odd cuts and any order of completion."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 
 from pipelines.stream import Window
 from streaming.combine import WINDOW_END, WINDOW_START, combine, earliest_due
-from streaming.day import DAY_MS
 from streaming.firing import next_due_ms
 from streaming.frame import from_bytes
 from streaming.ledger import Ledger
@@ -19,15 +17,8 @@ from streaming.plan import compile_stream
 from streaming.progress import open_windows
 from streaming.window import END_OF_TIME_MS, PANE, PANE_END, windowing
 from tests.unit.streaming.day_oracle import HOUR_MS
-from tests.unit.streaming.engine_log import (
-    SINKS,
-    Engine,
-    Event,
-    Log,
-    brute_force,
-    make_spec,
-    to_frame,
-)
+from tests.unit.streaming.engine import SINKS, Engine
+from tests.unit.streaming.event_log import Event, Log, brute_force, make_spec, patient, to_frame
 from tests.unit.streaming.test_engine_model import (
     STEP_LISTS,
     Steps,
@@ -36,46 +27,8 @@ from tests.unit.streaming.test_engine_model import (
     logs,
     take,
 )
-from tests.unit.streaming.test_sliding import patient
 from tests.unit.streaming.window_oracle import last_end_of
-
-STRETCH = 14_400
-"""Turns the seconds of a drawn log into steps of four hours."""
-
-BERLIN = Window(kind="tumbling", size_ms=DAY_MS, timezone="Europe/Berlin")
-
-
-def at(text: str) -> int:
-    """Give an instant in milliseconds."""
-    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1_000
-
-
-CHANGES = {
-    "Europe/Berlin": ("2026-03-29", "2026-10-25", "1945-05-24"),
-    "America/Sao_Paulo": ("2018-11-04", "2018-02-18"),
-    "Pacific/Apia": ("2011-12-30", "2012-03-31"),
-    "Africa/Cairo": ("2023-04-28",),
-    "America/St_Johns": ("2010-11-07",),
-    "Atlantic/Azores": ("2026-10-25",),
-    "UTC": ("1970-01-01",),
-}
-
-
-@st.composite
-def day_windows(draw: st.DrawFn) -> tuple[Window, int]:
-    """Draw windows of days, and a time near which the clock of their zone is changed."""
-    zone = draw(st.sampled_from(sorted(CHANGES)))
-    size_ms = draw(st.sampled_from([1, 1, 1, 2, 7])) * DAY_MS
-    offset_ms = draw(st.sampled_from([0, 0, 6 * HOUR_MS, -90 * 60_000]))
-    window = Window(kind="tumbling", size_ms=size_ms, offset_ms=offset_ms, timezone=zone)
-    return window, at(draw(st.sampled_from(CHANGES[zone])))
-
-
-def stretched(log: Log, base_ms: int) -> Log:
-    return {
-        n: [replace(e, event_ms=base_ms + e.event_ms * STRETCH) for e in events]
-        for n, events in log.items()
-    }
+from tests.unit.streaming.window_strategy import BERLIN, STRETCH, at, day_windows, stretched
 
 
 @settings(max_examples=30, deadline=None)

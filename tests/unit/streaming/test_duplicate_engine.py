@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from activities import seen_store
 from pipelines.stream import Deduplicate, StreamSpec
 from streaming.ledger import Ledger
-from tests.unit.streaming.engine_log import SINKS, Engine, Event, Log, brute_force, make_spec
+from tests.unit.streaming.engine import SINKS, Engine
+from tests.unit.streaming.event_log import Event, Log, brute_force, make_spec
 from tests.unit.streaming.test_engine_model import STEP_LISTS, Steps, canonical, logs, take
 
 

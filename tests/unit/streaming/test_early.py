@@ -12,9 +12,9 @@ from streaming.quiet import observe_quiet, quiet_check_ms, silent_since_ms
 from streaming.state import StreamState
 from streaming.watermark import forget_observations, observe_ends
 from streaming.window import END_OF_TIME_MS, Windowing
-from tests.unit.streaming.engine_log import SINKS, Engine, Event, Log, brute_force, make_spec
+from tests.unit.streaming.engine import SINKS, Engine
+from tests.unit.streaming.event_log import Event, Log, brute_force, make_spec, patient
 from tests.unit.streaming.state_maker import flush, partition, segment, state_of
-from tests.unit.streaming.test_sliding import patient
 
 SLIDING = Windowing(size_ms=1_000, slide_ms=400)
 LAST = Event(900_000, "a", 1, 1)

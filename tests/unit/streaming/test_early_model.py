@@ -4,11 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.stream import Window
-from tests.unit.streaming.engine_log import SINKS, Engine, Log, brute_force
+from tests.unit.streaming.engine import SINKS, Engine
+from tests.unit.streaming.event_log import Log, brute_force
 from tests.unit.streaming.test_early import early_spec, turn, watched
 from tests.unit.streaming.test_engine_model import STEPS, Steps, canonical, logs, take
-from tests.unit.streaming.test_session import session
-from tests.unit.streaming.test_sliding import sliding
+from tests.unit.streaming.window_strategy import sessions, sliding
 
 EARLY_STEPS = st.lists(
     st.tuples(st.sampled_from((*STEPS, "wait", "wait", "show", "round")), st.integers(0, 9)),
@@ -31,7 +31,7 @@ def go(engine: Engine, steps: Steps) -> None:
 @settings(max_examples=50, deadline=None)
 @given(
     log=logs(disorder_ms=800),
-    window=TUMBLING | sliding() | session(),
+    window=TUMBLING | sliding() | sessions(),
     features=st.sampled_from([(2_000, None), (1, None), (None, 3_000), (2_000, 5_000)]),
     allowed_ms=st.sampled_from([0, 1_500]),
     max_records=st.sampled_from([1, 3, 1000]),

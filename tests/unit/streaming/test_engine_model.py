@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pipelines.transform import Step
 from streaming.ledger import Ledger
 from streaming.tuning import Tuning, TuningChange, changed, refusal
-from tests.unit.streaming.engine_log import SINKS, Engine, Event, Log, brute_force, make_spec
+from tests.unit.streaming.engine import SINKS, Engine
+from tests.unit.streaming.event_log import Event, Log, brute_force, make_spec
 
 STEPS = (
     "plan", "range", "merge", "begin_combine", "end_combine", "write", "write_lost", "crash",

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.stream import Window
 from streaming import key_range
 from streaming.combine import KEY, WINDOW_START
 from streaming.key_range import KeyLimits
@@ -13,18 +12,10 @@ from streaming.progress import CombineResult, CombineTask, take_combined
 from streaming.segment import Blob, KeySpan, Segment
 from streaming.state import Flush
 from streaming.status import RewindTo
-from tests.unit.streaming.engine_log import (
-    SINKS,
-    Engine,
-    Event,
-    Log,
-    brute_force,
-    make_spec,
-    to_frame,
-)
+from tests.unit.streaming.engine import SINKS, Engine
+from tests.unit.streaming.event_log import Event, Log, brute_force, make_spec, patient, to_frame
 from tests.unit.streaming.key_engine import SMALL, combine_with, freeze_range, rows_of
 from tests.unit.streaming.state_maker import partition, ref, state_of
-from tests.unit.streaming.test_day_window import BERLIN, STRETCH, at, stretched
 from tests.unit.streaming.test_early import early_spec, watched
 from tests.unit.streaming.test_early_model import EARLY_STEPS, go
 from tests.unit.streaming.test_engine_model import (
@@ -35,7 +26,7 @@ from tests.unit.streaming.test_engine_model import (
     take,
 )
 from tests.unit.streaming.test_rewind_model import REWINDS, go_back
-from tests.unit.streaming.test_sliding import patient
+from tests.unit.streaming.window_strategy import KINDS
 from tests.workflows.memory import MemoryStore
 
 KEYS = [*"abcdefghij", None, "", "m\\n"]
@@ -57,30 +48,15 @@ def wide_logs(draw: st.DrawFn) -> Log:
 
 
 LIMITS = st.sampled_from([SMALL, KeyLimits(rows=8, most=4, lanes=2, slice_rows=3, part_rows=5)])
-WINDOWS = {
-    "tumbling": Window(kind="tumbling", size_ms=1_000),
-    "sliding": Window(kind="sliding", size_ms=1_000, slide_ms=400),
-    "session": Window(kind="session", size_ms=300),
-    "cut session": Window(kind="session", size_ms=300, max_length_ms=900),
-    "day": BERLIN,
-}
-DAYS_FROM_MS = at("2026-03-28")
-
-
-def suited(log: Log, kind: str) -> tuple[Log, int]:
-    """Stretch a log where windows are days; gives its bound of disorder too."""
-    if kind != "day":
-        return log, 800
-    return stretched(log, DAYS_FROM_MS), 800 * STRETCH
 
 
 def cut(
     log: Log, kind: str, max_records: int, allowed_ms: int = 0, *, hidden: bool = False
 ) -> Engine:
     """Make an engine for a log of many keys whose partitions never become idle."""
-    log, disorder_ms = suited(log, kind)
-    spec = patient(make_spec(disorder_ms, max_records, allowed_ms, WINDOWS[kind]))
-    return Engine.start(spec, log, hidden=hidden)
+    suited = KINDS[kind]
+    spec = make_spec(800 * suited.stretch, max_records, allowed_ms, suited.window)
+    return Engine.start(patient(spec), suited.log(log), hidden=hidden)
 
 
 def assert_exact(engine: Engine) -> None:
@@ -90,7 +66,7 @@ def assert_exact(engine: Engine) -> None:
     assert engine.state.ledger.balanced
 
 
-@pytest.mark.parametrize("kind", WINDOWS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.timeout(240)
 @settings(max_examples=6, deadline=None)
 @given(log=wide_logs(), max_records=st.sampled_from([3, 9, 1000]), steps=STEP_LISTS, limits=LIMITS)
@@ -105,7 +81,7 @@ def test_state_cut_by_key_gives_the_brute_force_rows_whatever_the_cuts_and_crash
     assert_exact(engine)
 
 
-@pytest.mark.parametrize("kind", WINDOWS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.timeout(240)
 @settings(max_examples=5, deadline=None)
 @given(
@@ -125,22 +101,21 @@ def test_state_cut_by_key_that_is_shown_early_ends_with_the_brute_force_rows(
     steps: Steps,
     limits: KeyLimits,
 ) -> None:
-    log, disorder_ms = suited(log, kind)
-    updates_ms, close_ms = features
+    suited, (updates_ms, close_ms) = KINDS[kind], features
     spec = early_spec(
         updates_ms=updates_ms, close_ms=close_ms, max_records=max_records,
-        allowed_ms=allowed_ms, disorder_ms=disorder_ms, window=WINDOWS[kind],
+        allowed_ms=allowed_ms, disorder_ms=800 * suited.stretch, window=suited.window,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(key_range, "LIMITS", limits)
-        engine = watched(spec, log, hidden=True)
+        engine = watched(spec, suited.log(log), hidden=True)
         go(engine, steps)
         engine.finish()
     assert_exact(engine)
     assert not any(engine.marks.values())
 
 
-@pytest.mark.parametrize("kind", ["tumbling", "sliding"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.timeout(240)
 @settings(max_examples=6, deadline=None)
 @given(
@@ -163,7 +138,7 @@ def test_state_cut_by_key_is_rewound_to_the_brute_force_rows(
         engine = cut(log, kind, max_records)
         take(engine, before)
         for to, steps, ends in rewinds:
-            go_back(engine, to)
+            go_back(engine, KINDS[kind].to(to))
             take(engine, steps)
             if ends:
                 engine.finish()
@@ -171,7 +146,7 @@ def test_state_cut_by_key_is_rewound_to_the_brute_force_rows(
     assert_exact(engine)
 
 
-@pytest.mark.parametrize("kind", WINDOWS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.timeout(240)
 @settings(max_examples=5, deadline=None)
 @given(
@@ -184,11 +159,10 @@ def test_state_cut_by_key_is_rewound_to_the_brute_force_rows(
 def test_state_cut_by_key_loses_no_late_event_and_takes_in_all_others(
     kind: str, log: Log, allowed_ms: int, max_records: int, steps: Steps, limits: KeyLimits
 ) -> None:
-    log, _ = suited(log, kind)
-    spec = make_spec(0, max_records, allowed_ms, WINDOWS[kind])
+    spec = make_spec(0, max_records, allowed_ms, KINDS[kind].window)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(key_range, "LIMITS", limits)
-        engine = Engine.start(spec, log, hidden=True)
+        engine = Engine.start(spec, KINDS[kind].log(log), hidden=True)
         take(engine, steps)
         engine.finish()
     ledger = engine.state.ledger

@@ -17,7 +17,7 @@ from streaming.ledger import Ledger
 from streaming.partial import aggregate_events
 from streaming.plan import StreamPlan, compile_stream
 from streaming.resource import Resources
-from tests.unit.streaming.engine_log import make_spec
+from tests.unit.streaming.event_log import make_spec
 
 FIELDS = {"at": "timestamp_ms", "country": "string?", "product": "int64", "tags": "list<string>"}
 SCHEMA: dict[str, PolarsDataType] = {

@@ -19,7 +19,7 @@ from streaming.ledger import Ledger
 from streaming.partial import FRESH, aggregate_events, merge_partials
 from streaming.plan import StreamPlan, compile_stream
 from streaming.window import END_OF_TIME_MS, PANE
-from tests.unit.streaming.engine_log import Event, make_spec, to_frame
+from tests.unit.streaming.event_log import Event, make_spec, to_frame
 
 INT64_MAX = 2**63 - 1
 FIELDS = {

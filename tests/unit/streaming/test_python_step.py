@@ -17,7 +17,7 @@ from streaming.plan import StreamPlan, compile_stream
 from streaming.resource import Resources
 from streaming.window import END_OF_TIME_MS
 from tests.unit.python_project import Project, project
-from tests.unit.streaming.engine_log import make_spec
+from tests.unit.streaming.event_log import make_spec
 
 __all__ = ["project"]
 

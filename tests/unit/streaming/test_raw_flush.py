@@ -22,7 +22,7 @@ from streaming.rewind import Rewind, apply_rewind, forget_results, plan_rewind
 from streaming.segment import Blob
 from streaming.state import Flush, OffsetRetirement, RangeTask, StreamState, decode_state
 from streaming.status import RewindTo
-from tests.unit.streaming.engine_log import Event, Log, to_frame
+from tests.unit.streaming.event_log import Event, Log, to_frame
 from tests.unit.streaming.key_engine import run
 from tests.unit.streaming.state_maker import blob, partition, plan_all, ref, state_of
 from tests.unit.streaming.test_raw_row import raw_spec

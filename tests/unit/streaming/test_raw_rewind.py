@@ -14,7 +14,7 @@ from streaming.plan import compile_stream
 from streaming.rewind import plan_rewind
 from streaming.state import OffsetRetirement
 from streaming.status import RewindTo
-from tests.unit.streaming.engine_log import Event, Log
+from tests.unit.streaming.event_log import Event, Log
 from tests.unit.streaming.test_raw_flush import LOGS, SINKS, STEPS, RawEngine, engine_of
 from tests.unit.streaming.test_raw_row import raw_spec
 

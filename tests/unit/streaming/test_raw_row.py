@@ -10,7 +10,7 @@ from pipelines.stream import StreamSpec
 from streaming.ledger import Ledger
 from streaming.plan import compile_stream
 from streaming.raw_row import raw_columns, raw_rows
-from tests.unit.streaming.engine_log import Event, make_spec, to_frame
+from tests.unit.streaming.event_log import Event, make_spec, to_frame
 
 EVENTS = st.lists(
     st.builds(

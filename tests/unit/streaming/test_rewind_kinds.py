@@ -1,6 +1,6 @@
 """Rewinds of sessions and of a zone's days against brute force, at any moment, with crashes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,45 +12,18 @@ from streaming.day import bounds_around
 from streaming.floor import EARLIEST_MS
 from streaming.rewind import plan_rewind, times_to_look_up
 from streaming.status import RewindTo
-from tests.unit.streaming.engine_log import SINKS, Engine, Event, Log, brute_force, make_spec
-from tests.unit.streaming.test_day_window import BERLIN, STRETCH, at, day_windows, stretched
+from tests.unit.streaming.engine import SINKS, Engine
+from tests.unit.streaming.event_log import Event, Log, brute_force, make_spec, patient
 from tests.unit.streaming.test_engine_model import STEP_LISTS, Steps, canonical, logs, take
-from tests.unit.streaming.test_rewind_model import REWINDS, go_back, patient, settled
-from tests.unit.streaming.test_session import on_time, session
+from tests.unit.streaming.test_rewind_model import REWINDS, go_back, settled
+from tests.unit.streaming.test_session import on_time
+from tests.unit.streaming.window_strategy import BERLIN, GAP, SESSIONS_AND_DAYS, Kind, at
 
 pytestmark = pytest.mark.timeout(240)
 
-GAP = Window(kind="session", size_ms=500)
 DAY_MS = BERLIN.size_ms
 
 Rewinds = list[tuple[RewindTo, Steps, bool]]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Windows, and how the times of a drawn log are to be stretched for them.
-
-    Attributes:
-        name: `session` or `day`.
-    """
-
-    name: str
-    window: Window
-    base_ms: int = 0
-    stretch: int = 1
-
-    def log(self, log: Log) -> Log:
-        return log if self.name == "session" else stretched(log, self.base_ms)
-
-    def to(self, to: RewindTo) -> RewindTo:
-        if to.time_ms is None:
-            return to
-        return RewindTo(time_ms=self.base_ms + to.time_ms * self.stretch)
-
-
-SESSIONS = session().map(lambda window: Kind("session", window))
-DAYS = day_windows().map(lambda drawn: Kind("day", *drawn, STRETCH))
-KINDS = SESSIONS | DAYS
 
 
 def change_keys(engine: Engine, number: int) -> None:
@@ -67,7 +40,7 @@ def change_keys(engine: Engine, number: int) -> None:
 @settings(max_examples=80, deadline=None)
 @given(
     log=logs(disorder_ms=800),
-    kind=KINDS,
+    kind=SESSIONS_AND_DAYS,
     max_records=st.sampled_from([1, 3, 7, 1000]),
     allowed=st.sampled_from([0, 300, 5_000]),
     before=STEP_LISTS,
@@ -115,7 +88,7 @@ def test_rewinds_give_what_is_in_the_log_from_the_floor_on_and_leave_what_was_be
 @settings(max_examples=60, deadline=None)
 @given(
     log=logs(disorder_ms=3_000),
-    kind=KINDS,
+    kind=SESSIONS_AND_DAYS,
     max_records=st.sampled_from([1, 4]),
     allowed=st.sampled_from([0, 700, 2_000]),
     before=STEP_LISTS,

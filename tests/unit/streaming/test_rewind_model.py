@@ -8,29 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import OffsetLostError, UsageError
-from pipelines.stream import StreamSpec, Window
+from pipelines.stream import Window
 from streaming.rewind import plan_rewind
 from streaming.status import RewindTo
-from tests.unit.streaming.engine_log import (
-    SINKS,
-    SIZE_MS,
-    Engine,
-    Event,
-    Log,
-    View,
-    brute_force,
-    make_spec,
-)
+from tests.unit.streaming.engine import SINKS, Engine, View
+from tests.unit.streaming.event_log import Event, Log, brute_force, make_spec, patient
 from tests.unit.streaming.test_engine_model import STEP_LISTS, Steps, canonical, logs, take
+from tests.unit.streaming.window_strategy import ALIGNED
 
-TUMBLING = Window(kind="tumbling", size_ms=SIZE_MS)
-WINDOWS = st.sampled_from(
-    [
-        TUMBLING,
-        Window(kind="tumbling", size_ms=SIZE_MS, offset_ms=300),
-        Window(kind="sliding", size_ms=SIZE_MS, slide_ms=400, offset_ms=-100),
-    ]
-)
 TIMES = st.builds(RewindTo, time_ms=st.integers(-8_000, 25_000))
 OFFSETS = st.builds(
     RewindTo, offsets=st.dictionaries(st.integers(0, 2), st.integers(0, 30), min_size=1)
@@ -39,12 +24,6 @@ ENDS = st.booleans()
 """Whether a run goes on to its end, so that there is much to go back over."""
 
 REWINDS = st.lists(st.tuples(TIMES | OFFSETS, STEP_LISTS, ENDS), min_size=1, max_size=3)
-
-
-def patient(spec: StreamSpec) -> StreamSpec:
-    """Let no partition become idle, so that no event is late within the bound of disorder."""
-    waits = spec.event_time.model_copy(update={"idle_timeout_ms": None})
-    return spec.model_copy(update={"event_time": waits})
 
 
 def go_back(engine: Engine, to: RewindTo) -> int | None:
@@ -67,7 +46,7 @@ def settled(engine: Engine) -> View:
 @settings(max_examples=60, deadline=None)
 @given(
     log=logs(disorder_ms=800),
-    window=WINDOWS,
+    window=ALIGNED,
     max_records=st.sampled_from([1, 3, 7, 1000]),
     allowed_ms=st.sampled_from([0, 700]),
     before=STEP_LISTS,
@@ -106,7 +85,7 @@ def test_rewinds_at_any_moment_change_nothing_of_what_a_run_without_them_gives(
 @settings(max_examples=60, deadline=None)
 @given(
     log=logs(disorder_ms=800),
-    window=WINDOWS,
+    window=ALIGNED,
     max_records=st.sampled_from([1, 3, 7]),
     before=STEP_LISTS,
     ended=ENDS,

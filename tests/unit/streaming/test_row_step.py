@@ -20,7 +20,7 @@ from streaming.ledger import Ledger
 from streaming.partial import ROW, RangePartial, aggregate_events
 from streaming.plan import StreamPlan, compile_stream
 from streaming.window import END_OF_TIME_MS
-from tests.unit.streaming.engine_log import make_spec
+from tests.unit.streaming.event_log import make_spec
 from tests.unit.streaming.record_maker import block_of
 
 FIELDS = {"at": "timestamp_ms", "tags": "list<string>?", "counts": "list<int64?>?", "n": "int64"}

@@ -9,22 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.stream import StreamSpec, Window
+from pipelines.stream import Window
 from streaming.combine import DELETED, KEY, WINDOW_END, WINDOW_START, combine
 from streaming.group_key import MAX_END_MS, MIN_START_MS
 from streaming.partial import aggregate_events, merge_partials
 from streaming.plan import compile_stream
 from streaming.state import PartitionState
 from streaming.window import END_OF_TIME_MS, PANE, PANE_END
-from tests.unit.streaming.engine_log import (
-    SINKS,
-    Engine,
-    Event,
-    Log,
-    brute_force,
-    make_spec,
-    to_frame,
-)
+from tests.unit.streaming.engine import SINKS, Engine
+from tests.unit.streaming.event_log import Event, Log, brute_force, make_spec, patient, to_frame
 from tests.unit.streaming.test_aggregate_family import CALLS, FIELDS, LOGS, Row, frame_of, placed
 from tests.unit.streaming.test_engine_model import (
     STEP_LISTS,
@@ -35,25 +28,13 @@ from tests.unit.streaming.test_engine_model import (
     take,
 )
 from tests.unit.streaming.window_oracle import sessions_of
+from tests.unit.streaming.window_strategy import GAP, sessions
 
-GAP = Window(kind="session", size_ms=500)
 KEYS = st.sampled_from(["a", "b", None])
 EVENTS = st.lists(
     st.builds(Event, st.integers(-3_000, 6_000), KEYS, st.integers(-99, 99), st.integers(0, 3)),
     max_size=40,
 )
-
-
-@st.composite
-def session(draw: st.DrawFn) -> Window:
-    gap_ms = draw(st.sampled_from([1, 100, 400, 900]))
-    longest = draw(st.none() | st.integers(gap_ms, 3_000))
-    return Window(kind="session", size_ms=gap_ms, max_length_ms=longest)
-
-
-def patient(spec: StreamSpec) -> StreamSpec:
-    event_time = spec.event_time.model_copy(update={"idle_timeout_ms": None})
-    return spec.model_copy(update={"event_time": event_time})
 
 
 def on_time(engine: Engine) -> Log:
@@ -68,7 +49,7 @@ def on_time(engine: Engine) -> Log:
 @settings(max_examples=30, deadline=None)
 @given(
     log=logs(disorder_ms=800),
-    window=session(),
+    window=sessions(),
     allowed_ms=st.sampled_from([0, 300, 5_000]),
     max_records=st.sampled_from([1, 3, 7, 1000]),
     steps=STEP_LISTS,
@@ -91,7 +72,7 @@ def test_sessions_are_those_of_brute_force_whatever_the_cuts_order_and_crashes(
 @settings(max_examples=40, deadline=None)
 @given(
     log=logs(disorder_ms=3_000),
-    window=session(),
+    window=sessions(),
     allowed_ms=st.sampled_from([0, 300, 700, 2_000]),
     max_records=st.sampled_from([1, 2, 4]),
     steps=STEP_LISTS,
@@ -114,7 +95,7 @@ def test_beyond_the_bound_of_disorder_sessions_are_those_of_all_events_on_time(
 @given(
     log=logs(disorder_ms=1_500),
     more=logs(disorder_ms=1_500),
-    window=session(),
+    window=sessions(),
     allowed_ms=st.sampled_from([0, 2_000]),
     max_records=st.sampled_from([1, 3, 1000]),
     steps=STEP_LISTS,
@@ -145,7 +126,7 @@ def test_a_run_that_goes_on_after_the_end_of_a_bounded_one_shows_sessions_anew(
 
 @pytest.mark.timeout(240)
 @settings(max_examples=30, deadline=None)
-@given(events=EVENTS, window=session(), cuts=st.lists(st.integers(0, 40), max_size=6))
+@given(events=EVENTS, window=sessions(), cuts=st.lists(st.integers(0, 40), max_size=6))
 def test_partials_of_any_cut_and_order_merge_to_the_sessions_of_all_events(
     events: list[Event], window: Window, cuts: list[int]
 ) -> None:

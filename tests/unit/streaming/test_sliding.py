@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.field_type_parse import parse_field_type
-from pipelines.stream import StreamSpec, Window
+from pipelines.stream import Window
 from streaming.combine import WINDOW_START, combine
 from streaming.field_dtype import polars_type
 from streaming.partial import aggregate_events
@@ -17,24 +17,11 @@ from streaming.plan import compile_stream
 from streaming.state import RangeTask
 from streaming.watermark import firing_watermark
 from streaming.window import END_OF_TIME_MS, PANE, windowing
-from tests.unit.streaming.engine_log import (
-    SINKS,
-    Engine,
-    Event,
-    brute_force,
-    make_spec,
-    to_frame,
-)
+from tests.unit.streaming.engine import SINKS, Engine
+from tests.unit.streaming.event_log import Event, brute_force, make_spec, patient, to_frame
 from tests.unit.streaming.test_engine_model import STEP_LISTS, Steps, canonical, logs, take
 from tests.unit.streaming.window_oracle import windows_of
-
-
-@st.composite
-def sliding(draw: st.DrawFn) -> Window:
-    slide_ms = draw(st.sampled_from([100, 300, 500, 700]) | st.integers(200, 2_000))
-    size_ms = draw(st.integers(slide_ms, slide_ms * 6))
-    offset_ms = draw(st.integers(-slide_ms + 1, slide_ms - 1))
-    return Window(kind="sliding", size_ms=size_ms, slide_ms=slide_ms, offset_ms=offset_ms)
+from tests.unit.streaming.window_strategy import sliding
 
 
 @given(window=sliding(), at_ms=st.integers(-(10**13), 10**13))
@@ -52,11 +39,6 @@ def test_pane_knows_the_first_and_the_last_window_of_its_events(window: Window, 
         first=windows.first_window_start(pl.col(PANE)), last=windows.last_window_end(pl.col(PANE))
     )
     assert frame.row(0) == (min(starts), max(starts) + window.size_ms)
-
-
-def patient(spec: StreamSpec) -> StreamSpec:
-    event_time = spec.event_time.model_copy(update={"idle_timeout_ms": None})
-    return spec.model_copy(update={"event_time": event_time})
 
 
 @settings(max_examples=40, deadline=None)

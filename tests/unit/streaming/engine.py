@@ -1,15 +1,11 @@
-"""A log of events in memory, the engine run over it step by step, and a brute-force answer."""
+"""The engine without Temporal, run step by step over a log in memory."""
 
-import statistics
-from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from decimal import Decimal
-from fractions import Fraction
 
 import polars as pl
 
 from activities.seen_store import close_duplicates, open_duplicates
-from pipelines.stream import EventTime, Late, SinkSpec, StreamSpec, Trigger, Window
+from pipelines.stream import StreamSpec, Window
 from streaming.combine import DELETED, KEY, WINDOW_END, WINDOW_START
 from streaming.decode import OFFSET, Decoded
 from streaming.early import wanted
@@ -17,6 +13,7 @@ from streaming.floor import look_up
 from streaming.frame import from_bytes, to_bytes
 from streaming.late_event import late_event_frame
 from streaming.ledger import Ledger
+from streaming.offset_range import OffsetRange
 from streaming.partial import aggregate_events
 from streaming.plan import StreamPlan, compile_stream
 from streaming.planner import limits_of, plan_ranges
@@ -46,121 +43,16 @@ from streaming.state import (
 from streaming.status import RewindTo
 from streaming.tuning import tuned
 from streaming.watermark import advance, observe_ends
+from tests.unit.streaming.event_log import Event, Log, to_frame
 from tests.unit.streaming.key_engine import combine_with, freeze_range, rows_of, run
 from tests.unit.streaming.record_maker import block_of
-from tests.unit.streaming.window_oracle import last_end_of, mean_of, starts_of
+from tests.unit.streaming.window_oracle import last_end_of
 from tests.workflows.memory import MemoryStore
 
-SIZE_MS = 1_000
 SINKS = ("fast", "slow")
 
-
-@dataclass(frozen=True)
-class Event:
-    """One event: time in milliseconds, key, amount in cents, customer."""
-
-    event_ms: int
-    category: str | None
-    cents: int
-    customer: int
-
-
-Log = dict[int, list[Event]]
 View = dict[tuple[int, str], tuple[int, tuple[object, ...] | None]]
 """Version and values by window and key; a tombstone has no values."""
-
-
-def make_spec(
-    disorder_ms: int, max_records: int, allowed_ms: int = 0, window: Window | None = None
-) -> StreamSpec:
-    """Make the specification of a stream of windows by category, of one second unless told."""
-    return StreamSpec(
-        name="model",
-        topic="events",
-        fields={
-            "at": "timestamp_ms", "category": "string?", "amount": "decimal(12,2)",
-            "customer": "int64",
-        },
-        event_time=EventTime(field="at", out_of_orderness_ms=disorder_ms, idle_timeout_ms=10_000),
-        group_by=["category"],
-        window=window or Window(kind="tumbling", size_ms=SIZE_MS),
-        late=Late(allowed_ms=allowed_ms),
-        aggregate={
-            "n": "count(*)",
-            "total": "sum(amount)",
-            "mean": "avg(amount)",
-            "low": "min(amount)",
-            "high": "max(amount)",
-            "customers": "count(distinct customer)",
-            "few": "count(*) filter (where customer < 2)",
-            "spread": "var_pop(amount)",
-            "opened_by": "first(customer)",
-            "closed_by": "last(customer)",
-            "top": "top_k(customer, 2)",
-            "about": "approx_count_distinct(customer)",
-        },
-        sinks=[SinkSpec(kind="clickhouse", table="t")],
-        trigger=Trigger(interval_ms=0, max_records=max_records),
-    )  # fmt: skip
-
-
-def to_frame(events: list[Event], first_offset: int = 0) -> pl.DataFrame:
-    """Give events as the decoder would."""
-    return pl.DataFrame(
-        {
-            "at": [e.event_ms for e in events],
-            "category": [e.category for e in events],
-            "amount": [Decimal(e.cents) / 100 for e in events],
-            "customer": [e.customer for e in events],
-            "_offset": range(first_offset, first_offset + len(events)),
-        },
-        schema={
-            "at": pl.Int64, "category": pl.String, "amount": pl.Decimal(12, 2),
-            "customer": pl.Int64, "_offset": pl.Int64,
-        },
-    ).with_columns(pl.col("at").cast(pl.Datetime("ms", "UTC")))  # fmt: skip
-
-
-def brute_force(
-    log: Log, window: Window | None = None
-) -> dict[tuple[int, str], tuple[object, ...]]:
-    """Compute every window's row in plain Python."""
-    window = window or Window(kind="tumbling", size_ms=SIZE_MS)
-    keyed: dict[str, list[Event]] = defaultdict(list)
-    for _, partition in sorted(log.items()):
-        for event in partition:
-            keyed[r"\N" if event.category is None else event.category].append(event)
-    groups: dict[tuple[int, str], list[Event]] = defaultdict(list)
-    for key, events in keyed.items():
-        starts = starts_of([e.event_ms for e in events], window)
-        for event in events:
-            for start_ms in starts[event.event_ms]:
-                groups[start_ms, key].append(event)
-    rows: dict[tuple[int, str], tuple[object, ...]] = {}
-    for name, events in groups.items():
-        cents = [Decimal(e.cents) for e in events]
-        total = sum(cents) / 100
-        rows[name] = (
-            len(events), total, mean_of(cents), min(cents) / 100, max(cents) / 100,
-            len({e.customer for e in events}),
-            *extended(events),
-        )  # fmt: skip
-    return rows
-
-
-def extended(events: list[Event]) -> tuple[object, ...]:
-    """Compute the other aggregates of a group whose events are in order of partition and offset."""
-    counted = Counter(e.customer for e in events)
-    ranked = sorted(counted, key=lambda customer: (-counted[customer], customer))
-    in_time = sorted(events, key=lambda e: e.event_ms)
-    return (
-        sum(e.customer < 2 for e in events),
-        float(statistics.pvariance(Fraction(e.cents, 100) for e in events)),
-        in_time[0].customer,
-        in_time[-1].customer,
-        ranked[:2],
-        len(counted),
-    )
 
 
 @dataclass
@@ -177,6 +69,7 @@ class Engine:
             in its range.
         topic: Late events as delivered, by sequence.
         store: Objects of states that are cut by key.
+        ledgers: What each range came to, by epoch and span.
     """
 
     spec: StreamSpec
@@ -192,6 +85,7 @@ class Engine:
     judged: dict[tuple[int, int], int] = field(default_factory=dict)
     topic: dict[int, list[dict[str, object]]] = field(default_factory=dict)
     store: MemoryStore = field(default_factory=MemoryStore)
+    ledgers: dict[tuple[int, OffsetRange], Ledger] = field(default_factory=dict)
 
     @classmethod
     def start(cls, spec: StreamSpec, log: Log, *, hidden: bool = False) -> "Engine":
@@ -246,16 +140,28 @@ class Engine:
         if not partial.frame.is_empty():
             segment = freeze_range(self.store, self.plan_of_stream, partial.frame, task.key_ranges)
         self._judge(task, events)
+        ledger = partial.ledger.plus(Ledger(consumed=len(events)))
+        self._conserve(task, ledger)
         self.results[span.partition, span.start] = RangeResult(
             span=span,
             epoch=task.epoch,
-            ledger=partial.ledger.plus(Ledger(consumed=len(events))),
+            ledger=ledger,
             max_event_ms=partial.max_event_ms,
             segment=segment,
             late=self._late(task, events, partial.late),
             seen=run(close_duplicates(self.store, f"range-{span}", duplicates)),
             ends=dict(self.shown),
         )
+
+    def _conserve(self, task: RangeTask, ledger: Ledger) -> None:
+        """Account for every record of a range, in the same way each time that it is read."""
+        span = task.span
+        assert ledger.balanced, span
+        assert ledger.consumed == span.stop - span.start
+        assert self.ledgers.setdefault((task.epoch, span), ledger) == ledger, "read twice is once"
+        if self.spec.where is None and not self.spec.transform and self.spec.deduplicate is None:
+            mine = [n for p, n in self.judged if p == span.partition]
+            assert ledger.late == sum(span.start <= n < span.stop for n in mine)
 
     def _judge(self, task: RangeTask, events: list[Event]) -> None:
         """Tell late events by the definition, in plain Python."""
@@ -366,8 +272,18 @@ class Engine:
         apply_rewind(self.state, windows, rewind, self.state.epoch + 1, self.now_ms)
         return rewind
 
+    def _conserve_all(self) -> None:
+        """Count each range of this epoch that was merged once, and no other."""
+        cursors = {number: p.cursor for number, p in self.state.partitions.items()}
+        merged = Ledger()
+        for (epoch, span), ledger in self.ledgers.items():
+            if epoch == self.state.epoch and span.stop <= cursors[span.partition]:
+                merged = merged.plus(ledger)
+        assert self.state.ledger == merged
+
     def crash(self) -> None:
         """Lose everything but the state; what was planned is done again from its pinned input."""
+        self._conserve_all()
         self.state = decode_state(self.state.encode())
         self.flying = list(self.state.planned)
         self.results = {}
@@ -394,6 +310,7 @@ class Engine:
             for number in range(len(SINKS)):
                 self.write(number)
             self.deliver()
+        self._conserve_all()
 
     def rows(self, sink: str = "fast") -> dict[tuple[int, str], tuple[object, ...]]:
         """Give the final view of one sink."""
