@@ -268,6 +268,8 @@ def _read_scalar(
 ) -> Plain:
     text = scalar_text(node)
     if text is None:
+        if isinstance(node, ScalarNode) and isinstance(shape, Scalar) and shape.nullable:
+            return None
         document.report(path, f"expected {expected or _expected(shape)}, got {_kind(node)}")
         return MISSING
     try:

@@ -176,6 +176,8 @@ def _field(document: Document, here: Path, values: Values, found: Found) -> Cont
     custom = {one["property"]: one["value"] for one in values.get("customProperties", [])}
     word = custom.get("severity")
     try:
+        if not isinstance(word, str | None):
+            raise UsageError("expected a word, got a list or a mapping")  # noqa: TRY301 (one report)
         severity = severity_of(word, whole=False)
         unique_severity = severity_of(word, whole=True)
     except UsageError as error:

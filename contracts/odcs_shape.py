@@ -75,8 +75,8 @@ _QUALITY = Options(
         "rule": Text(doc="Old word for `metric`"),
         "arguments": Options(
             {
-                "missingValues": Listing(Anything(), 1, "Values that count as missing"),
-                "validValues": Listing(Anything(), 1, "Values that are valid"),
+                "missingValues": Listing(Scalar(nullable=True), 1, "Values that count as missing"),
+                "validValues": Listing(Scalar(nullable=True), 1, "Values that are valid"),
                 "pattern": Text(doc="Pattern that makes a value valid"),
                 "properties": Listing(_TEXT, 1, "Fields whose values are taken together"),
             }

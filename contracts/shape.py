@@ -58,9 +58,14 @@ class Flag:
 
 @dataclass(frozen=True)
 class Scalar:
-    """A text, a number, a time or true or false, read as the text that stands there."""
+    """A text, a number, a time or true or false, read as the text that stands there.
+
+    Attributes:
+        nullable: Whether null is allowed, and read as None.
+    """
 
     doc: str = ""
+    nullable: bool = False
 
 
 @dataclass(frozen=True)

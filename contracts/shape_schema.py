@@ -84,7 +84,8 @@ def _scalar(shape: Shape) -> Schema:
     if isinstance(shape, Flag):
         return {"type": "boolean"}
     if isinstance(shape, Expression | Scalar):
-        return {"type": ["string", "number", "boolean"]}
+        null = ["null"] if isinstance(shape, Scalar) and shape.nullable else []
+        return {"type": ["string", "number", "boolean", *null]}
     if isinstance(shape, Text) and shape.pattern:
         return {"type": "string", "pattern": shape.pattern}
     return {"type": "string"}
