@@ -205,7 +205,7 @@ def _open(url: str, settings: ObjectStoreSettings, setting: str) -> LocalStore |
         if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
             return LocalStore(Path(unquote(parts.path)), mkdir=True)
         if parts.scheme == "s3" and parts.netloc:
-            return _open_s3(parts.netloc, parts.path.strip("/"), settings)
+            return open_s3(parts.netloc, parts.path.strip("/"), settings)
     except (BaseError, OSError, ValueError, UnknownConfigurationKeyError) as error:
         raise SettingsError(
             f"object store {url}: expected a place that can be opened, got {_first_line(error)}; "
@@ -217,7 +217,8 @@ def _open(url: str, settings: ObjectStoreSettings, setting: str) -> LocalStore |
     )
 
 
-def _open_s3(bucket: str, prefix: str, settings: ObjectStoreSettings) -> S3Store:
+def open_s3(bucket: str, prefix: str, settings: ObjectStoreSettings) -> S3Store:
+    """Open a part of a bucket; nothing is asked of the server yet."""
     config: S3Config = {"region": settings.region}
     if settings.access_key is not None and settings.secret_key is not None:
         config["access_key_id"] = settings.access_key.get_secret_value()

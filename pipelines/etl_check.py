@@ -21,13 +21,13 @@ def check_etl(document: Document, values: Values) -> None:
     _targets(document, values)
 
 
-def _zone(document: Document, name: object) -> None:
+def _zone(document: Document, name: object, place: tuple[str, ...] = ("timezone",)) -> None:
     if not isinstance(name, str):
         return
     try:
         time_zone(name)
     except PipelineSpecError as error:
-        document.report(("timezone",), str(error))
+        document.report(place, str(error))
 
 
 def _interval(document: Document, values: Values) -> None:
@@ -52,15 +52,12 @@ def _source(document: Document, values: Values) -> None:
             ("source", "fields"),
             f"expected the types of the columns, or a `contract`, since {kind} has none of its own",
         )
-    if kind == "postgres":
-        if "query" in options and "key" not in options:
-            document.report(
-                ("source", "postgres", "key"),
-                "expected the column by which a query is cut into chunks, got none",
-            )
-        if "cursor" in options and "interval" not in values:
-            return
-        _zone(document, options.get("timezone"))
+    if kind == "postgres" and "query" in options and "key" not in options:
+        document.report(
+            ("source", "postgres", "key"),
+            "expected the column by which a query is cut into chunks, got none",
+        )
+    _zone(document, options.get("timezone"), ("source", kind, "timezone"))
 
 
 def _targets(document: Document, values: Values) -> None:

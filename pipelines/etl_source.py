@@ -44,6 +44,7 @@ class FileSource(Model):
             match many. `{date}` stands for the day of the interval.
         compression: `auto` goes by the ending: `.gz`, `.zst`.
         delimiter, null: Of CSV.
+        timezone: Zone of times that have none; None refuses them.
     """
 
     kind: Literal["files"] = "files"
@@ -52,6 +53,7 @@ class FileSource(Model):
     compression: Compression = "auto"
     delimiter: str = ","
     null: list[str] = [""]
+    timezone: str | None = None
 
 
 class Paging(Model):
@@ -81,12 +83,13 @@ class HttpSource(Model):
     Attributes:
         connection: Name in `[connections]`, whose `dsn` is the base URL.
         path: Path below the base URL.
-        params: Parameters of every request; `{start}` and `{end}` stand for the interval in ISO
-            8601, `{date}` for its day.
+        params: Parameters of every request; here and in the path `{start}` and `{end}` stand for
+            the interval in ISO 8601, `{date}` for its day.
         headers: Headers of every request; `${NAME}` takes an environment variable of the worker.
         records: Path of the list of records in an answer, such as `data.items`; empty is the
             answer itself.
         rate_per_s: Requests a second at most; None is without a bound.
+        timezone: Zone of times that have none; None refuses them.
     """
 
     kind: Literal["http"] = "http"
@@ -97,6 +100,7 @@ class HttpSource(Model):
     records: str = ""
     paging: Paging | None = None
     rate_per_s: float | None = None
+    timezone: str | None = None
 
 
 class KafkaSource(Model):

@@ -1,15 +1,16 @@
 """A reference file as a table: columns of declared types, each key once."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from common.errors import PipelineSpecError
 from common.near_miss import near_miss
-from contracts.field_dtype import INSTANT, polars_type
 from contracts.field_type import FieldType
+from contracts.strict_column import strict_column
 from pipelines.conversion import nullable
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -21,11 +22,6 @@ KEY_TYPES = frozenset(
 )
 """Types of columns that can be looked up."""
 
-_TIMES = frozenset({"date", "timestamp", "timestamp_ms"})
-
-_WHOLE = r"^[+-]?[0-9]+$"
-_FLOAT = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-_INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]+(Z|[+-][0-9]{2}:?[0-9]{2})$"
 _BY_DTYPE: dict[type[pl.DataType], str] = {
     pl.String: "string",
     pl.Int8: "int32",
@@ -99,15 +95,7 @@ def converted(file: str, column: pl.Series, kind: FieldType) -> pl.Series:
     empty = column.is_null()
     if empty.any() and not kind.nullable:
         _refuse(file, column, kind, empty)
-    if column.dtype == pl.String and kind.base in _FROM_TEXT:
-        result = _FROM_TEXT[kind.base](column, kind)
-    else:
-        result = column.cast(polars_type(kind), strict=False)
-        # What was rounded or cut is not the same when it is converted back.
-        back = result.cast(column.dtype, strict=False)
-        result = result.set(back.ne_missing(column), None)
-    if kind.base in _TIMES:  # sinks hold no others
-        result = result.set(~result.dt.year().is_between(1901, 2298), None)
+    result = strict_column(column, _as_written(kind))
     wrong = result.is_null() & ~empty
     if wrong.any():
         _refuse(file, column, kind, wrong)
@@ -126,44 +114,10 @@ def _shown(value: object) -> str:
     return "nothing" if value is None else f"`{str(value)[:40]}`"
 
 
-def _number(pattern: str) -> Callable[[pl.Series, FieldType], pl.Series]:
-    def read(column: pl.Series, kind: FieldType) -> pl.Series:
-        good = column.set(~column.str.contains(pattern), None)
-        return good.cast(polars_type(kind), strict=False)
-
-    return read
-
-
-def _decimal(column: pl.Series, kind: FieldType) -> pl.Series:
-    places = kind.scale or 0
-    point = rf"(\.[0-9]{{0,{places}}})?" if places else ""
-    return _number(rf"^[+-]?[0-9]+{point}$")(column, kind)
-
-
-def _bool(column: pl.Series, _kind: FieldType) -> pl.Series:
-    known = {"true": True, "false": False}
-    return column.str.to_lowercase().replace_strict(known, default=None, return_dtype=pl.Boolean)
-
-
-def _date(column: pl.Series, _kind: FieldType) -> pl.Series:
-    return column.str.to_date("%Y-%m-%d", strict=False)
-
-
-def _instant(column: pl.Series, _kind: FieldType) -> pl.Series:
-    good = column.set(~column.str.contains(_INSTANT), None)
-    return good.str.to_datetime("%+", time_unit="ms", time_zone="UTC", strict=False).cast(INSTANT)
-
-
-_FROM_TEXT: Mapping[str, Callable[[pl.Series, FieldType], pl.Series]] = {
-    "int32": _number(_WHOLE),
-    "int64": _number(_WHOLE),
-    "float64": _number(_FLOAT),
-    "decimal": _decimal,
-    "bool": _bool,
-    "date": _date,
-    "timestamp": _instant,
-    "timestamp_ms": _instant,
-}
+def _as_written(kind: FieldType) -> FieldType:
+    """Give the type by which a file's texts are read: times are ISO 8601, ids any text."""
+    written = {"timestamp_ms": "timestamp", "uuid": "string"}.get(kind.base, kind.base)
+    return replace(kind, base=written)  # type: ignore[arg-type] # a base type of the table
 
 
 def look_up_table(
