@@ -15,6 +15,7 @@ from benchmarks.latency import latency
 from benchmarks.line import say
 from benchmarks.machine import describe, pin
 from benchmarks.options import Options, parse
+from benchmarks.raw import raw
 from benchmarks.sales import Run, measure_stages, sales
 from benchmarks.windows import windows
 from common.settings import WorkerSettings
@@ -35,6 +36,8 @@ async def measure(options: Options) -> None:
                 await measure_stages(stack, options, runs)
             elif scenario == "windows":
                 await windows(stack, options)
+            elif scenario == "raw":
+                await raw(stack, options)
             elif scenario == "latency":
                 await latency(stack, options)
             elif scenario == "keys":

@@ -9,6 +9,7 @@ SCENARIOS = {
     "sales-1m": "events/s from Kafka to the flushed final view in both sinks",
     "stages": "where the time of that goes",
     "windows": "sliding and session windows beside tumbling ones, over one topic",
+    "raw": "every event as a row of ClickHouse and PostgreSQL, alone and together",
     "latency": "append of the record that ends a window to its row in the final view, light load",
     "keys": "merging and firing windows of 10 to 1,000,000 keys, and the memory for it",
     "consumer": "reading a topic in pinned ranges, beside aiokafka's consumer",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -115,7 +116,7 @@ def conform(table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> pa.Table:
     result = pa.table(columns).combine_chunks()
     _check_versions(where, chunk, result)
     identity = [*table.identity, "_key"]
-    distinct = result.group_by(identity).aggregate([]).num_rows
+    distinct = pl.DataFrame(pl.from_arrow(result.select(identity))).n_unique()
     if distinct != result.num_rows:
         raise ContractViolationError(
             f"{where}: expected each ({', '.join(identity)}) once, got "
