@@ -64,8 +64,8 @@ STREAM = Options(
                     FieldTypeText("Type of the field; `?` allows null"), 1, "Fields of a record"
                 ),
                 "contract": Text(
-                    "the name of a contract",
-                    r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$",
+                    "the name of a contract, of small letters, digits and -",
+                    NAME_PATTERN,
                     "Contract that declares the fields, and rules that every record must keep",
                 ),
             },
