@@ -108,6 +108,7 @@ class QualityRule(Model):
         values: Values that are valid, or that count as missing, as text; None stands for null.
         pattern: Pattern that makes a value valid.
         query: Query of `sql`, with `{object}` and `{property}` as written.
+        counted: Rules of rows: the metric of one field counts the rows that break any of them.
         severity: What becomes of data that breaks it.
         description: For people.
         dimension: What kind of quality it is, such as `completeness`.
@@ -121,6 +122,7 @@ class QualityRule(Model):
     values: list[str | None] = []
     pattern: str | None = None
     query: str | None = None
+    counted: list[FieldRule] = []
     severity: Severity = "block"
     description: str = ""
     dimension: str = ""

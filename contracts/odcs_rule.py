@@ -306,7 +306,7 @@ def _sort_in(
         else:
             _check_rule(document, path, found, one)
     if not strict:
-        found.quality.append(rule)
+        found.quality.append(rule.model_copy(update={"counted": rows}))
 
 
 def _check_rule(document: Document, path: Path, found: Found, rule: FieldRule) -> None:

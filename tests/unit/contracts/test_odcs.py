@@ -237,6 +237,29 @@ def test_quality_that_allows_no_value_is_a_rule_of_rows(
     ]
 
 
+def test_quality_with_a_threshold_says_which_rows_it_counts(tmp_path: Path) -> None:
+    said = "mustBeLessThan: 5\n            unit: percent"
+    contract = load_contract(
+        write(
+            tmp_path,
+            ("metric: invalidValues", "metric: missingValues"),
+            ("{validValues: [new, paid]}", "{missingValues: [null, n/a, '']}"),
+            ("mustBe: 0", said),
+        )
+    )
+
+    missing = contract.quality[0]
+    assert (missing.metric, missing.unit, str(missing.comparison)) == (
+        "missing_values",
+        "percent",
+        "< 5",
+    )
+    assert [(rule.kind, rule.values) for rule in missing.counted] == [
+        ("required", []),
+        ("none_of", ["n/a", ""]),
+    ]
+
+
 def test_severity_of_a_field_goes_for_its_rules_but_required_is_never_a_warning(
     tmp_path: Path,
 ) -> None:
