@@ -37,7 +37,7 @@ from workflows.search_attribute import StateAttribute
 from workflows.side_output import pump, side_outputs
 from workflows.sink_pump import write_flushes
 from workflows.stream_input import STREAM_WORKFLOW, StreamInput
-from workflows.watch import watch_log
+from workflows.watch import POLL_MS, watch_log
 
 HISTORY_BYTES = 8_000_000
 ROLL_GRACE = timedelta(seconds=10)
@@ -62,6 +62,7 @@ class StreamWorkflow:
         self._beside = Beside(self._failed)
         self._reading = Reading()
         self._combining = False
+        self._cut_ms: int | None = None  # when a rest that is too small for a range is cut
         self._garbage = GarbageRelease()
         self._insist = Insistence(self._pause, self._look_anew)
         self._rewinding = Rewinding(task.spec, self._plan.windowing, self._insist)
@@ -229,6 +230,7 @@ class StreamWorkflow:
                 wake_ms = plan.wake_ms
                 for batch in plan.batches:
                     self._reading.add(self._beside.compute(self._aggregate, batch))
+            self._cut_ms = wake_ms
             if self._garbage.due(state):
                 self._beside.spawn(self._garbage.release, state, self._insist)
             rollable = not self._rewinding.busy and not self._insist.was_reset
@@ -322,8 +324,11 @@ class StreamWorkflow:
         def wanted() -> bool:
             return not self._rolling and caught_up(state, limits_of(self._operating))
 
+        def rests() -> bool:
+            return not self._rolling and (self._cut_ms or 0) - clock.now_ms() > POLL_MS
+
         await watch_log(
-            state, event_time, self._insist, wanted, self._observe, self._reading.turn()
+            state, event_time, self._insist, wanted, rests, self._observe, self._reading.turn()
         )
 
     async def _give_up_lost(self) -> None:

@@ -124,3 +124,21 @@ async def test_a_stream_cancelled_while_it_opens_is_gone_on_from(rig: StreamRig)
     result = await rig.ended(await rig.start(rig.spec(), until=LATEST))
     assert (result.epoch, result.ledger.consumed) == (1, 2)
     assert rig.view() == {(0, "a"): 2}
+
+
+async def test_a_whole_range_is_cut_at_once_though_the_interval_is_long(rig: StreamRig) -> None:
+    """A rest that waited for the interval kept the stream from looking at the log: a day's worth
+    of records stayed unread, and was no lag, until an interval of a day had passed."""
+    spec = rig.spec(max_records=4)
+    long = spec.trigger.model_copy(update={"interval_ms": 86_400_000})
+    rig.log.append(0, event(0))
+    handle = await rig.start(spec.model_copy(update={"trigger": long}))
+    started = await rig.until(handle, lambda s: s.ledger.consumed == 1)
+    rig.log.append(0, event(100))
+    await rig.until(handle, lambda s: s.partitions[0].lag == 1)
+    rig.log.append(0, *(event(200 + n) for n in range(8)))
+    status = await rig.until(handle, lambda s: s.ledger.consumed == 9)
+    assert status.partitions[0].lag == 1
+    assert status.now_ms - started.now_ms < 120_000
+    await handle.signal("stop")
+    await rig.ended(handle)
