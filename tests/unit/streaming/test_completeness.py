@@ -5,8 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.stream import Window
-from streaming.completeness import note_completeness, sink_complete_ms, stream_complete_ms
+from streaming.completeness import (
+    complete_when_fired,
+    note_completeness,
+    restart_completeness,
+    sink_complete_ms,
+    stream_complete_ms,
+)
 from streaming.progress import CombineResult, next_combine, take_combined, take_flushed
+from streaming.state import Retiring, StreamState
 from streaming.status import RewindTo
 from streaming.window import END_OF_TIME_MS
 from tests.unit.streaming.engine import SINKS, Engine
@@ -47,7 +54,11 @@ def test_a_revision_of_an_old_window_takes_nothing_back() -> None:
     assert state.complete_ms == 9_000
     task = next_combine(state, spec_with(), WINDOWS)
     assert task is not None
-    take_combined(state, task.model_copy(update={"fire_ms": 2_000}), CombineResult(emitted=blob()))
+    take_combined(
+        state,
+        task.model_copy(update={"fire_ms": 2_000, "whole_ms": 2_000}),
+        CombineResult(emitted=blob()),
+    )
     assert [one.complete_ms for one in state.flushes] == [9_000]
 
 
@@ -70,6 +81,7 @@ def test_a_sink_is_whole_up_to_its_last_flush_and_the_stream_up_to_its_slowest()
     assert stream_complete_ms(state) is None
     for number in (1, 2, 3):
         take_flushed(state, "fast", number)
+    assert (sink_complete_ms(state, fast), stream_complete_ms(state)) == (9_000, None)
     take_flushed(state, "slow", 1)
     assert (sink_complete_ms(state, fast), sink_complete_ms(state, slow)) == (9_000, 1_000)
     assert (fast.published_ms, slow.published_ms) == (3_000, 1_000)
@@ -170,3 +182,42 @@ def check_each_step(
             assert {at: row for at, row in shown.items() if at[0] + size_ms <= now_ms} == {
                 at: row for at, row in expected.items() if at[0] + size_ms <= now_ms
             }
+
+
+def rewound(done_ms: int | None) -> StreamState:
+    """Give a state of epoch 2 that has rows of epoch 1 to take back from 2,000 to 9,000."""
+    state = state_of(partition(end=9), sinks=("fast", "slow"))
+    state.epoch, state.floor_ms, state.watermark_ms = 2, 2_000, 6_000
+    state.retiring = Retiring(since_epoch=1, until_ms=9_000, done_ms=done_ms)
+    return state
+
+
+@pytest.mark.parametrize(("done_ms", "whole_ms"), [(None, 2_000), (5_000, 5_000), (8_000, 6_000)])
+def test_rows_of_older_epochs_that_are_still_shown_hold_what_is_whole(
+    done_ms: int | None, whole_ms: int
+) -> None:
+    state = rewound(done_ms)
+    assert complete_when_fired(state, 6_000) == whole_ms
+    note_completeness(state, WINDOWS)
+    assert state.complete_ms == whole_ms
+    state.retiring = None
+    note_completeness(state, WINDOWS)
+    assert state.complete_ms == complete_when_fired(state, 6_000) == 6_000
+
+
+def test_a_flush_of_an_older_epoch_makes_a_sink_whole_up_to_the_floor_at_most() -> None:
+    state = rewound(None)
+    state.epoch, state.retiring, state.floor_ms = 1, None, None
+    state.flushes = [flush(n).model_copy(update={"complete_ms": n * 1_000}) for n in range(1, 5)]
+    for number in (1, 2, 3):
+        take_flushed(state, "fast", number)
+    for one in state.flushes:
+        one.epoch = 1
+    state.epoch, state.floor_ms = 2, 2_500
+    restart_completeness(state, 2_500)
+    fast, slow = state.sinks
+    assert (fast.complete_ms, slow.complete_ms, state.complete_ms) == (2_500, None, 2_500)
+    take_flushed(state, "slow", 1)
+    take_flushed(state, "fast", 4)
+    assert (fast.complete_ms, slow.complete_ms) == (2_500, 1_000)
+    assert (fast.published_ms, slow.published_ms) == (None, None)

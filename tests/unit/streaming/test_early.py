@@ -14,6 +14,7 @@ from streaming.watermark import forget_observations, observe_ends
 from streaming.window import END_OF_TIME_MS, Windowing
 from tests.unit.streaming.engine import SINKS, Engine
 from tests.unit.streaming.event_log import Event, Log, brute_force, make_spec, patient
+from tests.unit.streaming.key_engine import rows_of
 from tests.unit.streaming.state_maker import flush, partition, segment, state_of
 
 SLIDING = Windowing(size_ms=1_000, slide_ms=400)
@@ -138,6 +139,30 @@ def test_quiet_stream_closes_by_the_clock_and_later_data_corrects_it(
     turn(engine)
     assert counts(engine) == {(start, "a"): (2, False) for start in starts}
     assert engine.state.ledger.late == 0
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        Window(kind="tumbling", size_ms=10_000),
+        Window(kind="session", size_ms=5_000),
+        Window(kind="sliding", size_ms=10_000, slide_ms=5_000),
+    ],
+)
+def test_what_the_clock_closed_is_not_shown_again_when_it_closes_others(window: Window) -> None:
+    log = {0: [Event(100, "a", 1, 1), Event(200, "b", 1, 1), Event(300, "b", 1, 1), LAST]}
+    engine = watched(early_spec(close_ms=3_000, window=window), log, hidden=True)
+    for shown, emitted in ((2, {"a", "b"}), (3, {"b"})):
+        engine.shown[0] = shown
+        turn(engine)
+        engine.now_ms += 3_000
+        engine.merge()
+        engine.begin_combine()
+        engine.end_combine()
+        (flush,) = engine.state.flushes
+        assert set(rows_of(engine.store, flush)["category"]) == emitted
+        turn(engine)
+    assert not engine.state.flushes
 
 
 def test_closing_marks_what_was_shown_early_and_nothing_that_has_ended() -> None:

@@ -178,6 +178,21 @@ def test_every_aggregate_of_sessions_is_the_same_whatever_the_cuts(
     )
 
 
+@pytest.mark.parametrize("far_ms", [10**6, 2**61])
+def test_sessions_are_told_apart_also_when_their_keys_are_ages_apart(far_ms: int) -> None:
+    """The quick way to a running maximum counts in 64 bits, and is left where they are too few."""
+    plan = compile_stream(make_spec(0, 1, window=GAP))
+    now, soon = (
+        aggregate_events(plan, to_frame([Event(ms, k, 1, 1) for k in "abcdefgh"]), None, 0).frame
+        for ms in (0, 400)
+    )
+    far = now.filter(pl.col("category") == "h").with_columns(pl.col(PANE, PANE_END) + far_ms)
+    merged = merge_partials(plan, [now, soon, far])
+    assert merged.select(PANE, "category", "a0").rows() == [
+        *((0, key, 2) for key in "abcdefgh"), (far_ms, "h", 1),
+    ]  # fmt: skip
+
+
 def at(*times_ms: int) -> pl.DataFrame:
     """Aggregate events of one key into a partial each run."""
     plan = compile_stream(make_spec(0, 1, window=GAP))
