@@ -67,9 +67,11 @@ def test_nothing_is_skipped_when_nothing_is_gone() -> None:
 def test_a_log_that_was_cut_back_is_read_from_its_end() -> None:
     state = state_of(partition(cursor=50, end=80))
     plan_all(state, lambda _: [(50, 60)])
-    accept_loss(state, SPEC, {(0, 60): result(0, 60, 70, 1)}, survey(0, 40), 0)
+    results: Results = {(0, 60): result(0, 60, 70, 1)}
+    accept_loss(state, SPEC, results, survey(0, 40), 0)
     one = state.partitions[0]
     assert (one.cursor, one.planned, one.end, planned(state)) == (40, 40, 40, [])
+    assert results == {}, "it would be merged once new records have come so far"
 
 
 def test_a_bounded_run_gives_up_no_more_than_it_had_to_read() -> None:

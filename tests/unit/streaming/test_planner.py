@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.stream import Deduplicate
 from streaming.planner import (
     MAX_PLANNED,
     Limits,
@@ -106,6 +107,34 @@ def test_partition_far_ahead_of_one_without_unread_data_goes_on() -> None:
     state = state_of(partition(50, at_ms=0), partition(end=50, at_ms=9_000))
     plan = plan_ranges(state, spec_with(drift_ms=2_000), Limits(), 0)
     assert {task.span.partition for batch in plan.batches for task in batch} == {1}
+
+
+def test_drift_is_measured_from_the_slowest_of_several() -> None:
+    times = (0, 8_000, 9_000)
+    state = state_of(*(partition(end=50, at_ms=at_ms) for at_ms in times))
+    plan = plan_ranges(state, spec_with(drift_ms=2_000), Limits(), 0)
+    assert {task.span.partition for batch in plan.batches for task in batch} == {0}
+
+
+def test_what_a_slow_partition_has_in_flight_holds_the_others_back() -> None:
+    state = state_of(partition(end=50, at_ms=0), partition(end=50, at_ms=9_000))
+    plan_all(state, lambda number: [(0, 50)] if number == 0 else [])
+    assert plan_ranges(state, spec_with(drift_ms=2_000), Limits(), 0).batches == []
+
+
+def test_ranges_of_a_stream_without_duplicates_follow_each_other() -> None:
+    state = state_of(partition(end=100), partition(end=100))
+    spec = spec_with().model_copy(update={"deduplicate": Deduplicate(by=["id"], within_ms=1)})
+    plan = plan_ranges(state, spec, Limits(ranges=8), 0)
+    assert [task.span.partition for batch in plan.batches for task in batch] == [0, 1]
+    assert plan_ranges(state, spec, Limits(ranges=8), 0).batches == []
+
+
+def test_what_is_planned_already_is_no_backlog() -> None:
+    state = state_of(partition(end=25))
+    assert catching_up(state, 10)
+    plan_ranges(state, spec_with(interval_ms=1_000), Limits(), now_ms=0)
+    assert not catching_up(state, 10)
 
 
 def test_slowest_partition_goes_first_and_shares_are_kept() -> None:
