@@ -9,8 +9,11 @@ from common.errors import SettingsError, UnknownNameError
 from common.settings import ClickHouseSettings, ConnectionSettings, Settings
 from connectors.clickhouse_batch import ANSWER_S, ClickHouseBatchTarget
 from connectors.clickhouse_client import ClickHouseConnection
+from connectors.lake_batch import LakeBatchTarget
+from connectors.object_store import ObstoreStore
+from connectors.sinks import lake_url
 
-_KINDS = ("clickhouse",)
+_KINDS = ("clickhouse", "lake")
 
 
 def open_target(kind: str, connection: str | None, settings: Settings) -> BatchTarget:
@@ -24,8 +27,11 @@ def open_target(kind: str, connection: str | None, settings: Settings) -> BatchT
     """
     if kind == "clickhouse":
         return ClickHouseBatchTarget(
-            ClickHouseConnection(_clickhouse(connection, settings), ANSWER_S)
+            ClickHouseConnection(clickhouse_settings(connection, settings), ANSWER_S)
         )
+    if kind == "lake":
+        url = lake_url(settings)
+        return LakeBatchTarget(ObstoreStore(url, settings.object_store, setting="lake.url"))
     raise UnknownNameError(
         f"target `{kind}`: expected one of {', '.join(_KINDS)}; correct `targets`"
     )
@@ -46,7 +52,8 @@ def _named(name: str, kind: str, settings: Settings) -> ConnectionSettings:
     return found
 
 
-def _clickhouse(name: str | None, settings: Settings) -> ClickHouseSettings:
+def clickhouse_settings(name: str | None, settings: Settings) -> ClickHouseSettings:
+    """Give server, account and database of a named connection, or of the settings."""
     if name is None:
         return settings.clickhouse
     parts = urlsplit(_named(name, "clickhouse", settings).dsn.get_secret_value())

@@ -3,6 +3,8 @@
 It also says how their targets remember the columns, since neither has a catalogue that could.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -33,20 +35,20 @@ def row_schema(columns: tuple[SinkColumn, ...]) -> pa.Schema:
     return pa.schema([*fields, *system])
 
 
-def check_texts(table: SinkTable, rows: pa.Table) -> None:
+def check_texts(name: str, columns: Sequence[SinkColumn], rows: pa.Table) -> None:
     """Refuse texts that are not of their column's type, as a typed database would.
 
     Raises:
         ContractViolationError: A UUID is none.
     """
-    for column in table.columns:
+    for column in columns:
         if column.type.base != "uuid":
             continue
         fits = pc.match_substring_regex(rows[column.name], _UUID)
         if pc.all(fits).as_py() is False:
             wrong = rows[column.name].filter(pc.invert(fits))[0].as_py()
             raise ContractViolationError(
-                f"rows for `{table.name}`, column `{column.name}`: expected UUIDs, got `{wrong}`; "
+                f"rows for `{name}`, column `{column.name}`: expected UUIDs, got `{wrong}`; "
                 "correct the type in the pipeline file"
             )
 

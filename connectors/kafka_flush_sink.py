@@ -113,7 +113,7 @@ class KafkaFlushSink:
     async def write(self, table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> None:
         """Commit one frozen chunk, unless it or a later one is committed."""
         checked = conform(table, chunk, rows)
-        check_texts(table, checked)
+        check_texts(table.name, table.columns, checked)
         if chunk.epoch > MAX_EPOCH:
             raise SinkRefusedError(
                 f"topic `{table.name}`: expected an epoch of at most {MAX_EPOCH:,}, got "

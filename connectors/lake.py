@@ -99,7 +99,7 @@ class LakeSink:
     async def write(self, table: SinkTable, chunk: FlushChunk, rows: pa.Table) -> None:
         """Create the chunk's file; after the last chunk, the flush's manifest."""
         checked = conform(table, chunk, rows)
-        check_texts(table, checked)
+        check_texts(table.name, table.columns, checked)
         if table.name not in self._owners:
             self._require(table, await self._owner(table.name))
         content = await asyncio.to_thread(_encode, checked, chunk)

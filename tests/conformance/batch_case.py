@@ -141,9 +141,16 @@ class BatchCase:
             moment_us=int(at(batch.moment).timestamp() * 1_000_000),
         )
 
-    async def stage(self, table: BatchTable, chunk: int, token: str, rows: list[Row]) -> int:
+    async def stage(
+        self,
+        table: BatchTable,
+        chunk: int,
+        token: str,
+        rows: list[Row],
+        target: BatchTarget | None = None,
+    ) -> int:
         """Stage rows as one chunk, in blocks of two rows."""
-        return await self.target.stage(table, chunk, token, _blocks(table, rows))
+        return await (target or self.target).stage(table, chunk, token, _blocks(table, rows))
 
     async def staged(self, table: BatchTable, rows: list[Row], chunks: int = 2) -> dict[int, str]:
         """Open a run and stage its rows in chunks; gives the tokens."""
@@ -180,3 +187,8 @@ def laid_out(table: BatchTable, rows: list[Row]) -> pa.RecordBatch:
 async def _blocks(table: BatchTable, rows: list[Row]) -> AsyncIterator[pa.RecordBatch]:
     for start in range(0, len(rows), 2):
         yield laid_out(table, rows[start : start + 2])
+
+
+async def once(batch: pa.RecordBatch) -> AsyncIterator[pa.RecordBatch]:
+    """Hand over one batch."""
+    yield batch

@@ -1,17 +1,21 @@
 """Batch targets under test: how each is opened, hooked and looked at."""
 
-from collections.abc import AsyncIterator
+import hashlib
+from collections.abc import AsyncIterator, Iterable
 from typing import cast
 
 import pyarrow as pa
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
+from common.errors import ServiceUnavailableError
 from common.settings import ClickHouseSettings
 from connectors.clickhouse_batch import ClickHouseBatchTarget
 from connectors.clickhouse_client import ClickHouseConnection
+from connectors.lake_batch import LakeBatchTarget
+from connectors.object_store import ObstoreStore
 from tests.conformance.batch_case import BatchCase, Hook
 
-BATCH_KINDS = ("clickhouse",)
+BATCH_KINDS = ("clickhouse", "lake")
 
 
 class _HookedClient:
@@ -82,3 +86,45 @@ async def clickhouse_case(url: str, name: str) -> AsyncIterator[BatchCase]:
     yield BatchCase("clickhouse", ClickHouseBatchTarget(connection), catalogue, hooked, name)
     for one in opened:
         await one.close()
+
+
+class _HookedStore(ObstoreStore):
+    """A store that awaits a hook before each object that it makes or deletes."""
+
+    def __init__(self, url: str, hook: Hook) -> None:
+        super().__init__(url)
+        self._hook = hook
+        self._count = 0
+
+    async def create(self, key: str, content: bytes) -> bool:
+        """Create an object."""
+        await self._next()
+        return await super().create(key, content)
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects."""
+        await self._next()
+        await super().delete(keys)
+
+    async def _next(self) -> None:
+        self._count += 1
+        try:
+            await self._hook(self._count - 1)
+        except OSError as error:
+            raise ServiceUnavailableError("object store", self.url, str(error)) from error
+
+
+async def lake_case(url: str, name: str) -> AsyncIterator[BatchCase]:
+    """Give the case of the lake."""
+    store = ObstoreStore(url)
+
+    def hooked(hook: Hook) -> LakeBatchTarget:
+        return LakeBatchTarget(_HookedStore(url, hook))
+
+    async def catalogue() -> dict[str, str]:
+        found = {}
+        for key in await store.keys(""):
+            found[key] = hashlib.sha256(await store.read(key) or b"").hexdigest()
+        return found
+
+    yield BatchCase("lake", LakeBatchTarget(store), catalogue, hooked, name)

@@ -27,7 +27,7 @@ from devstack.postgres import postgres_account, postgres_service, settle_home
 from devstack.postgres import postgres_dsn as postgres_dsn_of
 from devstack.service import Service
 from tests.conformance.batch_case import BatchCase
-from tests.conformance.batch_servers import BATCH_KINDS, clickhouse_case
+from tests.conformance.batch_servers import BATCH_KINDS, clickhouse_case, lake_case
 from tests.conformance.sink_case import SinkCase
 
 _START_LIMIT_S = 50
@@ -229,14 +229,17 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(params=BATCH_KINDS)
-def batch_server(request: pytest.FixtureRequest) -> tuple[str, str]:
+def batch_server(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
     """Kind and address of one batch target."""
+    if request.param == "lake":
+        return request.param, (tmp_path / "lake").as_uri()
     settings: ClickHouseSettings = request.getfixturevalue("clickhouse_settings")
     return request.param, settings.url or ""
 
 
 @pytest.fixture
 async def batch_case(batch_server: tuple[str, str], name: str) -> AsyncIterator[BatchCase]:
-    _, address = batch_server
-    async for case in clickhouse_case(address, name):
+    kind, address = batch_server
+    cases = {"clickhouse": clickhouse_case, "lake": lake_case}
+    async for case in cases[kind](address, name):
         yield case

@@ -1,5 +1,8 @@
 """Every batch target, in every mode: twice is once, zombies are harmless, nothing is left."""
 
+import contextlib
+import itertools
+
 import pytest
 
 from activities.etl_ports import Published
@@ -254,3 +257,37 @@ async def test_a_publication_that_sleeps_through_a_newer_run_changes_nothing_or_
         batches = kept
     assert limit > 0
     assert not [name for name in await batch_case.catalogue() if "stage" in name]
+
+
+@pytest.mark.parametrize("published", [False, True])
+async def test_staging_and_cleaning_killed_at_any_change_leave_nothing(
+    batch_case: BatchCase,
+    published: bool,
+) -> None:
+    await batch_case.load(batch_case.table("merge", FIRST), FIRST.rows)
+    wanted = expected_rows("merge", [FIRST, SECOND] if published else [FIRST])
+    before, ended = await batch_case.catalogue(), False
+    for limit in itertools.count():
+
+        async def kill(place: int, limit: int = limit) -> None:
+            if place >= limit:
+                raise ConnectionResetError("killed")
+
+        table = batch_case.table("merge", SECOND)
+        tokens = await batch_case.staged(table, SECOND.rows)
+        with contextlib.suppress(SluiceError):
+            await batch_case.stage(table, 0, "killed", SECOND.rows, batch_case.hooked(kill))
+        if published:
+            await batch_case.target.publish(table, tokens)
+        try:
+            await batch_case.hooked(kill).discard(table)
+        except SluiceError:
+            await batch_case.target.discard(table)
+        else:
+            ended = True
+        if limit == 0 and published:
+            before = await batch_case.catalogue()
+        assert await batch_case.catalogue() == before
+        assert await batch_case.final() == ordered(wanted)
+        if ended:
+            break

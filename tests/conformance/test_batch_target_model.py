@@ -31,7 +31,7 @@ async def test_readers_see_what_a_dictionary_of_versions_says(
     batches = []
     for slot, number, rows in runs:
         listed = [row(identity, *rest) for identity, rest in rows.items()]
-        batches.append(Batch(f"day {slot}", number, listed, moment=slot))
+        batches.append(Batch(f"day {slot}", 3 * number + slot, listed, moment=slot))
         table = batch_case.table(mode, batches[-1], cursor="changed" if with_cursor else None)
         tokens = await batch_case.staged(table, listed)
         await batch_case.target.publish(table, tokens)
