@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
-from common.duration import parse_time
+from common.duration import parse_time_us
 from common.errors import PipelineSpecError, UsageError
 from contracts.field_type import FieldType
 from pipelines.operation import Operation
@@ -17,6 +17,7 @@ FLOAT64 = FieldType("float64")
 BOOL = FieldType("bool")
 STRING = FieldType("string")
 TIMESTAMP = FieldType("timestamp")
+TIMESTAMP_US = FieldType("timestamp", precision=6)
 DATE = FieldType("date")
 
 INTEGERS = frozenset({"int32", "int64"})
@@ -102,8 +103,10 @@ def convert(value: Operation, target: FieldType) -> Operation:
     kind = nullable(target, when=value.type.nullable)
     if value.name == "literal" and value.constant is None:
         return Operation("literal", nullable(target))
-    if kind == value.type or (family(kind) == "instant" and family(value.type) == "instant"):
+    if kind == value.type:
         return value
+    if family(kind) == "instant" and family(value.type) == "instant":
+        return _finer(value) if kind.precision and not value.type.precision else value
     if (
         value.name == "literal"
         and value.type.base == "string"
@@ -111,6 +114,14 @@ def convert(value: Operation, target: FieldType) -> Operation:
     ):
         return text_literal(str(value.constant), kind)
     return _folded(value, kind) or Operation("cast", kind, (value,))
+
+
+def _finer(value: Operation) -> Operation:
+    """Give an instant of milliseconds in microseconds; polars would compare in the coarser unit."""
+    kind = nullable(TIMESTAMP_US, when=value.type.nullable)
+    if value.name == "literal" and isinstance(value.constant, int):
+        return Operation("literal", kind, constant=value.constant * 1_000)
+    return Operation("cast", kind, (value,))
 
 
 def _folded(value: Operation, kind: FieldType) -> Operation | None:
@@ -142,9 +153,12 @@ def text_literal(text: str, kind: FieldType) -> Operation:
     """Read quoted text as a time with zone or as a date."""
     if family(kind) == "instant":
         try:
-            return Operation("literal", TIMESTAMP, constant=parse_time(text))
+            value_us = parse_time_us(text)
         except UsageError as error:
             raise PipelineSpecError(f"'{text}': {error}") from error
+        if kind.precision:
+            return Operation("literal", TIMESTAMP_US, constant=value_us)
+        return Operation("literal", TIMESTAMP, constant=value_us // 1_000)
     try:
         return Operation("literal", DATE, constant=date.fromisoformat(text))
     except ValueError as error:
@@ -180,7 +194,9 @@ def _widest(kinds: list[FieldType]) -> FieldType:
         return decimal(max(wholes) + scale, scale)
     if "int64" in bases:
         return INT64
-    return TIMESTAMP if family(kinds[0]) == "instant" else kinds[0]
+    if family(kinds[0]) == "instant":
+        return TIMESTAMP_US if any(kind.precision for kind in kinds) else TIMESTAMP
+    return kinds[0]
 
 
 def is_null(value: Operation) -> bool:

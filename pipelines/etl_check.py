@@ -5,8 +5,11 @@ from typing import Any
 from common.errors import PipelineSpecError
 from common.time_zone import time_zone
 from contracts.document import MISSING, Document
+from contracts.field_type import FieldType
+from contracts.field_type_parse import parse_field_type
 from pipelines.data_interval import PERIOD_RULE, is_period
 from pipelines.etl import KEYED_MODES
+from pipelines.etl_transform_check import check_transform
 
 Values = dict[str, Any]
 
@@ -18,7 +21,17 @@ def check_etl(document: Document, values: Values) -> None:
     _zone(document, values.get("timezone"))
     _interval(document, values)
     _source(document, values)
+    check_transform(document, values, source_types(values))
     _targets(document, values)
+
+
+def source_types(values: Values) -> dict[str, FieldType] | None:
+    """Give the declared columns of the source; None when only the source knows them."""
+    source = values.get("source")
+    fields = source.get("fields") if isinstance(source, dict) else None
+    if not isinstance(fields, dict):
+        return None
+    return {name: parse_field_type(text) for name, text in fields.items() if text is not MISSING}
 
 
 def _zone(document: Document, name: object, place: tuple[str, ...] = ("timezone",)) -> None:

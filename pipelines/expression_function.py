@@ -16,6 +16,7 @@ from pipelines.conversion import (
     NUMBERS,
     STRING,
     TIMESTAMP,
+    TIMESTAMP_US,
     as_decimal,
     convert,
     decimal,
@@ -264,7 +265,8 @@ def _extract(node: exp.Expr, read: Read) -> Operation:
 def _date_trunc(node: exp.Expr, read: Read) -> Operation:
     unit = _time_unit(node, node.args.get("unit"), TRUNCATE_UNITS)
     value = convert(_instant(node, node.this, read), TIMESTAMP)
-    return Operation("date_trunc", nullable(TIMESTAMP, when=value.type.nullable), (value,), unit)
+    kind = nullable(TIMESTAMP_US if value.type.precision else TIMESTAMP, when=value.type.nullable)
+    return Operation("date_trunc", kind, (value,), unit)
 
 
 FUNCTIONS: dict[type[exp.Expr], Callable[[exp.Expr, Read], Operation]] = {

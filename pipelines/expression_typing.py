@@ -14,6 +14,8 @@ from contracts.field_type import FieldType
 from pipelines.conversion import (
     BOOL,
     STRING,
+    TIMESTAMP,
+    TIMESTAMP_US,
     UNORDERED,
     convert,
     family,
@@ -267,10 +269,17 @@ class _Typing:
             exp.DType.TIMESTAMP,
             exp.DType.TIMESTAMPNTZ,
         }:
-            return text_literal(str(node.this.this), FieldType("timestamp"))
+            return _written_time(str(node.this.this))
         if node.this.is_string and target.this == exp.DType.DATE:
             return text_literal(str(node.this.this), FieldType("date"))
         return cast_operation(value, target, node.sql("duckdb"))
+
+
+def _written_time(text: str) -> Operation:
+    """Read a written time; one with digits below a millisecond keeps them."""
+    fine = text_literal(text, TIMESTAMP_US)
+    whole = isinstance(fine.constant, int) and fine.constant % 1_000 == 0
+    return text_literal(text, TIMESTAMP) if whole else fine
 
 
 def compare(name: OperationName, left: Operation, right: Operation, text: str) -> Operation:

@@ -33,9 +33,9 @@ class Operation:
         type: Type of the result, with its nullability.
         arguments: Operands; of `case`: condition, value, condition, value, …, the value of `else`.
         constant: Column name of `column`; value of `literal` (milliseconds since the epoch for a
-            timestamp); pattern of `like`; digits of `round`; unit of `extract` and `date_trunc`;
-            (start, length) of `substring`; separator of `string_split`;
-            place of `element`, from 0.
+            timestamp, microseconds for `timestamp(6)`); pattern of `like`; digits of `round`;
+            unit of `extract` and `date_trunc`; (start, length) of `substring`; separator of
+            `string_split`; place of `element`, from 0.
     """
 
     name: OperationName

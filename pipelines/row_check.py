@@ -15,7 +15,7 @@ from pipelines.expression import ScalarExpression, parse_condition, parse_scalar
 from pipelines.expression_aggregate import AggregateExpression
 from pipelines.expression_list import element_types, parse_unnest
 from pipelines.python_function import check_function
-from pipelines.transform import taken_types
+from pipelines.transform import Enrich, taken_types
 
 RESERVED = (
     "window_start",
@@ -61,14 +61,25 @@ class Columns:
 
 def check_rows(document: Document, values: Values, columns: Columns) -> None:
     """Check everything between decoding and grouping; adds the new columns to `columns`."""
-    _check_step(document, (), values, columns)
+    check_step(document, (), values, columns)
     steps = values.get("transform")
     for index, step in enumerate(steps if isinstance(steps, list) else []):
         if isinstance(step, dict):
-            _check_step(document, ("transform", index), step, columns)
+            check_step(document, ("transform", index), step, columns)
 
 
-def _check_step(document: Document, place: Path, step: Values, columns: Columns) -> None:
+def check_step(
+    document: Document, place: Path, step: Values, columns: Columns, look_up: str = "enrich"
+) -> None:
+    """Check one step; adds its columns to `columns`.
+
+    Args:
+        document: Takes the problems.
+        place: Where the step stands.
+        step: Its values; a look-up is pinned to the content of its file.
+        columns: Columns that the step can use.
+        look_up: Name of the option that looks rows up in a reference file.
+    """
     condition = step.get("where", MISSING)
     if isinstance(condition, dict):
         check_call(document, (*place, "where"), condition, columns)
@@ -91,30 +102,31 @@ def _check_step(document: Document, place: Path, step: Values, columns: Columns)
             lists[name] = found
     columns.known.update(element_types(lists))
     columns.broken.update(name for name, _ in expanded if name not in columns.known)
-    if isinstance(step.get("enrich"), dict):
-        _enrich(document, (*place, "enrich"), step, columns)
+    if isinstance(step.get(look_up), dict):
+        pinned = _enrich(document, (*place, look_up), step[look_up], columns)
+        step[look_up] = pinned or step[look_up]
 
 
-def _enrich(document: Document, path: Path, step: Values, columns: Columns) -> None:
-    take = step["enrich"].get("take", MISSING)
+def _enrich(document: Document, path: Path, values: Values, columns: Columns) -> Enrich | None:
+    take = values.get("take", MISSING)
     names = [one for one in take if isinstance(one, str)] if isinstance(take, dict | list) else []
     seen: list[str] = []
     for name in names:
         _is_new(document, (*path, "take"), name, columns, seen)
         seen.append(name)
-    uses = step["enrich"].get("on", MISSING)
-    found = None
+    uses = values.get("on", MISSING)
+    found: Enrich | None = None
     if uses is MISSING or not columns.has_broken(
         " ".join([uses] if isinstance(uses, str) else uses)
     ):
-        found = check_enrich(document, path, step["enrich"], columns.known)
+        found = check_enrich(document, path, values, columns.known)
     if found is None:
         columns.broken.update(set(names) - set(columns.known))
-        return
-    step["enrich"] = found  # from here on it is pinned
+        return None
     columns.known.update(
         (name, kind) for name, kind in taken_types(found).items() if name not in columns.known
     )
+    return found
 
 
 def _table(step: Values, part: str) -> Iterable[tuple[str, Any]]:

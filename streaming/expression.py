@@ -4,6 +4,9 @@ Whole numbers are computed one size wider and converted back strictly, decimals 
 strictly to their declared digits, so an overflow raises and never wraps. Branches of `case`,
 `coalesce`, `and` and `or` that can raise see null where they are not taken, so
 `case when x < 1000 then x * x end` does not fail on what its condition excludes.
+
+Every conversion that can raise goes through a `Conversion`, so that a batch can ask which rows fail
+(`expression_failure`) instead of raising.
 """
 
 import re
@@ -16,9 +19,8 @@ import polars as pl
 from pipelines.expression import ScalarExpression
 from pipelines.operation import Operation
 from streaming.expression_search import SEARCH_COMPILERS
-from streaming.field_dtype import INSTANT, polars_type
+from streaming.field_dtype import INSTANT, INSTANT_US, polars_type
 
-_RAISING = {"add", "sub", "mul", "intdiv", "mod", "neg", "abs", "cast", "round", "floor", "ceil"}
 _WIDER = {"int32": pl.Int64(), "int64": pl.Int128()}
 _TRUNCATE = {
     "second": "1s",
@@ -32,14 +34,37 @@ _TRUNCATE = {
 }
 
 
-def to_polars(expression: ScalarExpression, taken: pl.Expr | None = None) -> pl.Expr:
+Kind = pl.DataType | type[pl.DataType]
+
+
+class Conversion:
+    """Converts strictly: evaluating raises where a value does not fit."""
+
+    def cast(self, value: pl.Expr, kind: Kind, node: Operation) -> pl.Expr:  # noqa: ARG002 - a hook
+        """Convert a value on the way to that of `node`."""
+        return value.cast(kind)
+
+    def operand(self, left: pl.Expr, right: pl.Expr, node: Operation) -> pl.Expr:  # noqa: ARG002 - a hook
+        """Give the left side of arithmetic on decimals, which raises above 38 digits."""
+        return left
+
+
+_STRICT = Conversion()
+RaisingCompiler = Callable[[Operation, list[pl.Expr], Conversion], pl.Expr]
+
+
+def to_polars(
+    expression: ScalarExpression,
+    taken: pl.Expr | None = None,
+    conversion: Conversion = _STRICT,
+) -> pl.Expr:
     """Compile an expression over columns that are named as the fields and typed by `polars_type`.
 
     Evaluating the result raises `polars.exceptions.PolarsError` where a value overflows its type.
     With `taken`, a condition without nulls, the result is null where that is false, and what the
     expression would fail on there does no harm.
     """
-    value = _compile(expression.root, taken)
+    value = _Compiler(conversion).compile(expression.root, taken)
     return value if taken is None else pl.when(taken).then(value)
 
 
@@ -48,35 +73,68 @@ def condition_to_polars(expression: ScalarExpression) -> pl.Expr:
     return to_polars(expression).fill_null(value=False)
 
 
-def _compile(node: Operation, taken: pl.Expr | None) -> pl.Expr:
-    """Compile a node; with `taken`, columns are null in the rows for which it is not true."""
-    if node.name == "column":
-        column = pl.col(str(node.constant))
-        return column if taken is None else pl.when(taken).then(column)
-    if node.name == "literal":
-        return _literal(node, taken)
-    if node.name == "case":
-        return _case(node, taken)
-    if node.name == "coalesce":
-        return _coalesce(node, taken)
-    if node.name in {"and", "or"} and _can_raise(node.arguments[1]):
-        return _guarded(node, taken)
-    parts = [_compile(part, taken) for part in node.arguments]
-    return _COMPILERS[node.name](node, parts)
+class _Compiler:
+    def __init__(self, conversion: Conversion) -> None:
+        self._conversion = conversion
 
+    def compile(self, node: Operation, taken: pl.Expr | None) -> pl.Expr:
+        """Compile a node; with `taken`, columns are null in the rows for which it is not true."""
+        if node.name == "column":
+            column = pl.col(str(node.constant))
+            return column if taken is None else pl.when(taken).then(column)
+        if node.name == "literal":
+            return _literal(node, taken)
+        if node.name == "case":
+            return self.case(node, taken)
+        if node.name == "coalesce":
+            return self.coalesce(node, taken)
+        if node.name in {"and", "or"} and _can_raise(node.arguments[1]):
+            return self.guarded(node, taken)
+        parts = [self.compile(part, taken) for part in node.arguments]
+        if node.name in _RAISING:
+            return _RAISING[node.name](node, parts, self._conversion)
+        return _COMPILERS[node.name](node, parts)
 
-def _guarded(node: Operation, taken: pl.Expr | None) -> pl.Expr:
-    """Compile `and`, `or`: the right side is computed where the left does not decide."""
-    left = _compile(node.arguments[0], taken)
-    if not node.arguments[0].columns:
-        # A guard without columns has one row, and so would all that it guards.
-        if _constant(node.arguments[0]) is (node.name == "or"):
-            return _per_row(node, decides=node.name == "or")
-        right = _compile(node.arguments[1], taken)
+    def guarded(self, node: Operation, taken: pl.Expr | None) -> pl.Expr:
+        """Compile `and`, `or`: the right side is computed where the left does not decide."""
+        left = self.compile(node.arguments[0], taken)
+        if not node.arguments[0].columns:
+            # A guard without columns has one row, and so would all that it guards.
+            if _constant(node.arguments[0]) is (node.name == "or"):
+                return _per_row(node, decides=node.name == "or")
+            right = self.compile(node.arguments[1], taken)
+            return left & right if node.name == "and" else left | right
+        open_rows = left.fill_null(value=node.name == "and")
+        open_rows = open_rows if node.name == "and" else ~open_rows
+        right = self.compile(node.arguments[1], _both(taken, open_rows))
         return left & right if node.name == "and" else left | right
-    open_rows = left.fill_null(value=True) if node.name == "and" else ~left.fill_null(value=False)
-    right = _compile(node.arguments[1], _both(taken, open_rows))
-    return left & right if node.name == "and" else left | right
+
+    def case(self, node: Operation, taken: pl.Expr | None) -> pl.Expr:
+        pairs, default = _open_branches(node)
+        none_before: pl.Expr | None = taken
+        branches: list[tuple[pl.Expr, pl.Expr]] = []
+        for test, value in zip(pairs[::2], pairs[1::2], strict=True):
+            condition = self.compile(test, none_before if _can_raise(test) else taken).fill_null(
+                value=False
+            )
+            inside = _both(none_before, condition)
+            chosen = self.compile(value, inside if _can_raise(value) else taken)
+            branches.append((condition, chosen))
+            none_before = _both(none_before, ~condition)
+        result = self.compile(default, none_before if _can_raise(default) else taken)
+        for condition, chosen in reversed(branches):
+            result = pl.when(condition).then(chosen).otherwise(result)
+        return result
+
+    def coalesce(self, node: Operation, taken: pl.Expr | None) -> pl.Expr:
+        values: list[pl.Expr] = []
+        for part in node.arguments:
+            if values and _can_raise(part):
+                missing = pl.coalesce(values).is_null()
+                values.append(self.compile(part, _both(taken, missing)))
+            else:
+                values.append(self.compile(part, taken))
+        return pl.coalesce(values)
 
 
 def _per_row(node: Operation, *, decides: bool) -> pl.Expr:
@@ -89,15 +147,15 @@ def _per_row(node: Operation, *, decides: bool) -> pl.Expr:
 
 def _constant(node: Operation) -> object:
     """Compute a node that reads no column."""
-    return pl.select(_compile(node, None)).item()
+    return pl.select(_Compiler(_STRICT).compile(node, None)).item()
 
 
 def _literal(node: Operation, taken: pl.Expr | None) -> pl.Expr:
     kind = polars_type(node.type)
     if node.constant is None:
         return pl.lit(None, dtype=kind)
-    if kind == INSTANT:
-        value = pl.lit(node.constant, dtype=pl.Int64).cast(INSTANT)
+    if kind in {INSTANT, INSTANT_US}:
+        value = pl.lit(node.constant, dtype=pl.Int64).cast(kind)
     else:
         value = pl.lit(node.constant, dtype=kind)
     return value if taken is None else pl.when(taken).then(value)
@@ -124,45 +182,20 @@ def _open_branches(node: Operation) -> tuple[list[Operation], Operation]:
     return left, default
 
 
-def _case(node: Operation, taken: pl.Expr | None) -> pl.Expr:
-    pairs, default = _open_branches(node)
-    none_before: pl.Expr | None = taken
-    branches: list[tuple[pl.Expr, pl.Expr]] = []
-    for test, value in zip(pairs[::2], pairs[1::2], strict=True):
-        condition = _compile(test, none_before if _can_raise(test) else taken).fill_null(
-            value=False
-        )
-        inside = _both(none_before, condition)
-        branches.append((condition, _compile(value, inside if _can_raise(value) else taken)))
-        none_before = _both(none_before, ~condition)
-    result = _compile(default, none_before if _can_raise(default) else taken)
-    for condition, chosen in reversed(branches):
-        result = pl.when(condition).then(chosen).otherwise(result)
-    return result
-
-
-def _coalesce(node: Operation, taken: pl.Expr | None) -> pl.Expr:
-    values: list[pl.Expr] = []
-    for part in node.arguments:
-        if values and _can_raise(part):
-            missing = pl.coalesce(values).is_null()
-            values.append(_compile(part, _both(taken, missing)))
-        else:
-            values.append(_compile(part, taken))
-    return pl.coalesce(values)
-
-
-def _checked(
-    operation: Callable[[pl.Expr, pl.Expr], pl.Expr],
-) -> Callable[[Operation, list[pl.Expr]], pl.Expr]:
-    def compile_arithmetic(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
+def _checked(operation: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> RaisingCompiler:
+    def compile_arithmetic(
+        node: Operation, parts: list[pl.Expr], conversion: Conversion
+    ) -> pl.Expr:
         kind = polars_type(node.type)
         wider = _WIDER.get(node.type.base)
         if wider is not None:
-            return operation(parts[0].cast(wider), parts[1].cast(wider)).cast(kind)
+            result = operation(parts[0].cast(wider), parts[1].cast(wider))
+            return conversion.cast(result, kind, node)
         if node.type.base == "decimal":
-            left = pl.when(parts[1].is_not_null()).then(parts[0])
-            return operation(left.cast(pl.Decimal(38, node.type.scale or 0)), parts[1]).cast(kind)
+            known = pl.when(parts[1].is_not_null()).then(parts[0])
+            left = conversion.cast(known, pl.Decimal(38, node.type.scale or 0), node)
+            left = conversion.operand(left, parts[1], node)
+            return conversion.cast(operation(left, parts[1]), kind, node)
         return operation(parts[0], parts[1])
 
     return compile_arithmetic
@@ -176,59 +209,69 @@ def _divide(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
     return parts[0] / divisor
 
 
-def _whole_division(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
+def _whole_division(node: Operation, parts: list[pl.Expr], conversion: Conversion) -> pl.Expr:
     wider = _WIDER[node.type.base]
     value, divisor = parts[0].cast(wider), parts[1].cast(wider)
     quotient = (value.abs() // divisor.abs()) * value.sign() * divisor.sign()
     result = quotient if node.name == "intdiv" else value - quotient * divisor
-    return result.cast(polars_type(node.type))
+    return conversion.cast(result, polars_type(node.type), node)
 
 
-def _sign(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
+def _sign(node: Operation, parts: list[pl.Expr], conversion: Conversion) -> pl.Expr:
     wider = _WIDER.get(node.type.base)
     if wider is None:
         return -parts[0] if node.name == "neg" else parts[0].abs()
     value = parts[0].cast(wider)
     signed = pl.lit(0, dtype=wider) - value if node.name == "neg" else value.abs()
-    return signed.cast(polars_type(node.type))
+    return conversion.cast(signed, polars_type(node.type), node)
 
 
-def _round(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
+def _round(node: Operation, parts: list[pl.Expr], conversion: Conversion) -> pl.Expr:
     kind, places = polars_type(node.type), int(str(node.constant or 0))
     if node.type.base == "decimal" and polars_type(node.arguments[0].type) == kind:
         return parts[0]
-    room = _with_room(node.arguments[0], parts[0])
+    room = parts[0]
+    if node.arguments[0].type.base == "decimal":
+        room = _with_room(node, parts[0], conversion)
     if node.name == "round":
-        return room.round(places, mode="half_away_from_zero").cast(kind)
-    return (room.floor() if node.name == "floor" else room.ceil()).cast(kind)
+        rounded = room.round(places, mode="half_away_from_zero")
+    else:
+        rounded = room.floor() if node.name == "floor" else room.ceil()
+    return conversion.cast(rounded, kind, node)
 
 
-def _with_room(node: Operation, value: pl.Expr) -> pl.Expr:
-    return (
-        value.cast(pl.Decimal(38, node.type.scale or 0)) if node.type.base == "decimal" else value
-    )
+def _with_room(node: Operation, value: pl.Expr, conversion: Conversion) -> pl.Expr:
+    """Give a decimal all digits that there are, for rounding."""
+    return conversion.cast(value, pl.Decimal(38, node.arguments[0].type.scale or 0), node)
 
 
-def _cast(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
+def _cast(node: Operation, parts: list[pl.Expr], conversion: Conversion) -> pl.Expr:
     source, kind, value = node.arguments[0], polars_type(node.type), parts[0]
     if source.type.base == "decimal" and node.type.base in {"decimal", "int32", "int64"}:
         places = node.type.scale or 0
         if places < (source.type.scale or 0):
-            value = _with_room(source, value).round(places, mode="half_away_from_zero")
+            room = _with_room(node, value, conversion)
+            value = room.round(places, mode="half_away_from_zero")
     if source.type.base == "bool" and node.type.base == "string":
         return pl.when(value).then(pl.lit("true")).when(~value).then(pl.lit("false"))
     if source.type.base == "float64" and node.type.base in {"int32", "int64"}:
         value = value.round(0, mode="half_to_even")
     if source.type.base == "float64" and node.type.base == "decimal":
-        return _float_to_decimal(value, node.type.scale or 0).cast(kind)
-    return value.cast(kind)
+        value = _float_to_decimal(node, value, conversion)
+    if kind == INSTANT_US and source.type.base != "date":
+        # polars panics where milliseconds have no microseconds
+        value = value.to_physical().cast(pl.Int128) * pl.lit(1_000, dtype=pl.Int128)
+        return conversion.cast(value, pl.Int64(), node).cast(kind)
+    return conversion.cast(value, kind, node)
 
 
-def _float_to_decimal(value: pl.Expr, scale: int) -> pl.Expr:
+def _float_to_decimal(node: Operation, value: pl.Expr, conversion: Conversion) -> pl.Expr:
     """Round half away from zero after scaling, as DuckDB does; polars rounds half to even."""
-    whole = (value * 10.0**scale).round(0, mode="half_away_from_zero").cast(pl.Int128)
+    scale = node.type.scale or 0
+    scaled = (value * 10.0**scale).round(0, mode="half_away_from_zero")
+    whole = conversion.cast(scaled, pl.Int128(), node)
     unit = pl.lit(Decimal(1).scaleb(-scale), dtype=pl.Decimal(38, scale))
-    return whole.cast(pl.Decimal(38, 0)) * unit
+    return conversion.cast(whole, pl.Decimal(38, 0), node) * unit
 
 
 def _in(_node: Operation, parts: list[pl.Expr]) -> pl.Expr:
@@ -260,12 +303,11 @@ def _extract(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
     return part.cast(pl.Int64)
 
 
-_COMPILERS: dict[str, Callable[[Operation, list[pl.Expr]], pl.Expr]] = {
+_RAISING: dict[str, RaisingCompiler] = {
     "cast": _cast,
     "add": _checked(lambda left, right: left + right),
     "sub": _checked(lambda left, right: left - right),
     "mul": _checked(lambda left, right: left * right),
-    "div": _divide,
     "intdiv": _whole_division,
     "mod": _whole_division,
     "neg": _sign,
@@ -273,6 +315,9 @@ _COMPILERS: dict[str, Callable[[Operation, list[pl.Expr]], pl.Expr]] = {
     "round": _round,
     "floor": _round,
     "ceil": _round,
+}
+_COMPILERS: dict[str, Callable[[Operation, list[pl.Expr]], pl.Expr]] = {
+    "div": _divide,
     "eq": lambda _, parts: parts[0] == parts[1],
     "ne": lambda _, parts: parts[0] != parts[1],
     "lt": lambda _, parts: parts[0] < parts[1],

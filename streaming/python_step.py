@@ -13,7 +13,7 @@ from polars.exceptions import ComputeError, PolarsError
 from common.errors import UserFunctionError
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
-from pipelines.expression import parse_scalar
+from pipelines.expression import ScalarExpression, parse_scalar
 from pipelines.transform import PythonCall
 from streaming.expression import to_polars
 from streaming.field_dtype import polars_type
@@ -31,6 +31,7 @@ class CompiledCall:
     """A call of an own function over columns.
 
     Attributes:
+        parsed: The arguments as typed expressions.
         function: None until it is bound.
     """
 
@@ -38,6 +39,7 @@ class CompiledCall:
     arguments: tuple[pl.Expr, ...]
     reads: frozenset[str]
     type: FieldType
+    parsed: tuple[ScalarExpression, ...] = ()
     function: Function | None = None
 
     @classmethod
@@ -49,6 +51,7 @@ class CompiledCall:
             arguments=tuple(to_polars(argument) for argument in parsed),
             reads=frozenset(column for argument in parsed for column in argument.columns),
             type=parse_field_type(call.returns),
+            parsed=tuple(parsed),
         )
 
     def bind(self, resources: Resources) -> "CompiledCall":

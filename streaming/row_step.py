@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from contracts.field_type import FieldType
-from pipelines.expression import parse_condition, parse_scalar
+from pipelines.expression import ScalarExpression, parse_condition, parse_scalar
 from pipelines.expression_list import element_types, parse_unnest
 from pipelines.stream import StreamSpec
 from pipelines.transform import PythonCall, Step, taken_types
@@ -30,9 +30,11 @@ class RowStep(ABC):
 
     Attributes:
         reads: Columns that it reads.
+        expressions: What it computes.
     """
 
     reads: frozenset[str]
+    expressions: tuple[ScalarExpression, ...] = ()
 
     @abstractmethod
     def apply(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -53,6 +55,7 @@ class Filter(RowStep):
 
     condition: pl.Expr
     reads: frozenset[str]
+    expressions: tuple[ScalarExpression, ...] = ()
 
     def apply(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Leave out rows."""
@@ -66,6 +69,7 @@ class Derive(RowStep):
     column: str
     value: pl.Expr
     reads: frozenset[str]
+    expressions: tuple[ScalarExpression, ...] = ()
 
     def apply(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Add the column."""
@@ -83,6 +87,7 @@ class Call(RowStep):
     column: str | None
     call: CompiledCall
     reads: frozenset[str]
+    expressions: tuple[ScalarExpression, ...] = ()
 
     def apply(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Call the function; raises `UserFunctionError` when it is not as declared."""
@@ -126,6 +131,7 @@ class Expand(RowStep):
     lists: tuple[tuple[str, pl.Expr], ...]
     reads: frozenset[str]
     needless: frozenset[str] = frozenset()
+    expressions: tuple[ScalarExpression, ...] = ()
 
     def apply(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Make the rows, those of a record together and in the order of its elements."""
@@ -219,7 +225,7 @@ def compile_steps(
     steps: list[RowStep] = []
     first = Step(where=spec.where, derive=spec.derive)
     for step in (first, *spec.transform):
-        steps += _compile(step, types)
+        steps += compile_step(step, types)
     return CompiledSteps(
         steps=tuple(_lightened(steps, types, read_after)),
         types=types,
@@ -227,28 +233,29 @@ def compile_steps(
     )
 
 
-def _compile(step: Step, types: dict[str, FieldType]) -> Iterator[RowStep]:
+def compile_step(step: Step, types: dict[str, FieldType]) -> Iterator[RowStep]:
     """Compile one step of a file, and add its columns to the types."""
     if isinstance(step.where, PythonCall):
         call = CompiledCall.of(step.where, types)
-        yield Call(None, call, call.reads)
+        yield Call(None, call, call.reads, call.parsed)
     elif step.where is not None:
         condition = parse_condition(step.where, types)
-        yield Filter(to_polars(condition), frozenset(condition.columns))
+        yield Filter(to_polars(condition), frozenset(condition.columns), (condition,))
     for name, value in step.derive.items():
         if isinstance(value, PythonCall):
             call = CompiledCall.of(value, types)
             types[name] = call.type
-            yield Call(name, call, call.reads)
+            yield Call(name, call, call.reads, call.parsed)
         else:
             derived = parse_scalar(value, types)
             types[name] = derived.type
-            yield Derive(name, to_polars(derived), frozenset(derived.columns))
+            yield Derive(name, to_polars(derived), frozenset(derived.columns), (derived,))
     if step.expand:
         lists = {name: parse_unnest(text, types) for name, text in step.expand.items()}
         types.update(element_types(lists))
         read = frozenset(column for found in lists.values() for column in found.columns)
-        yield Expand(tuple((name, to_polars(found)) for name, found in lists.items()), read)
+        compiled = tuple((name, to_polars(found)) for name, found in lists.items())
+        yield Expand(compiled, read, expressions=tuple(lists.values()))
     if step.enrich is not None:
         look_up = CompiledLookUp.of(step.enrich, types)
         types.update(taken_types(step.enrich))
@@ -267,7 +274,7 @@ def _lightened(
     for step in reversed(steps):
         if isinstance(step, Expand):
             added = {name for name, _ in step.lists}
-            step = Expand(step.lists, step.reads, frozenset(lists - read - added))  # noqa: PLW2901 - the same step
+            step = replace(step, needless=frozenset(lists - read - added))  # noqa: PLW2901 - the same step
         read |= step.reads
         light.insert(0, step)
     return light
