@@ -4,13 +4,14 @@ from activities.etl_ports import BatchSource
 from common.errors import UnknownNameError
 from common.settings import Settings
 from connectors.file_source import FileBatchSource
+from connectors.http_source import HttpBatchSource
 from contracts.contract import Contract
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
 from pipelines.conversion import nullable
 from pipelines.data_interval import DataInterval
 from pipelines.etl import EtlSpec
-from pipelines.etl_source import FileSource
+from pipelines.etl_source import FileSource, HttpSource
 
 
 def declared_fields(spec: EtlSpec, contract: Contract | None = None) -> dict[str, FieldType]:
@@ -46,4 +47,6 @@ def open_source(
     fields = declared_fields(spec, contract)
     if isinstance(source, FileSource):
         return FileBatchSource(source, fields, interval, spec.base_dir, settings.object_store)
+    if isinstance(source, HttpSource):
+        return HttpBatchSource(source, fields, interval, settings)
     raise UnknownNameError(f"source `{source.kind}`: expected another kind")

@@ -100,11 +100,11 @@ def _float(column: pl.Series, _kind: FieldType) -> pl.Series:
 
 
 def _decimal(column: pl.Series, kind: FieldType) -> pl.Series:
-    point = rf"(\.[0-9]{{0,{kind.scale or 0}}}0*)?"
-    result = _only(
-        column, rf"^[+-]?([0-9]+{point}|\.[0-9]{{1,{max(kind.scale or 0, 1)}}}0*)$"
-    ).cast(polars_type(kind), strict=False)
-    left = result.is_null() & column.str.contains("[eE]", literal=False).fill_null(value=False)
+    places = kind.scale or 0
+    bare = rf"\.[0-9]{{1,{places}}}0*" if places else r"\.0+"
+    pattern = rf"^[+-]?([0-9]+(\.[0-9]{{0,{places}}}0*)?|{bare})$"
+    result = _only(column, pattern).cast(polars_type(kind), strict=False)
+    left = result.is_null() & column.str.contains("[eE]").fill_null(value=False)
     if not left.any():
         return result
     rows = left.arg_true()
