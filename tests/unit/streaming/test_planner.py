@@ -109,6 +109,13 @@ def test_partition_far_ahead_of_one_without_unread_data_goes_on() -> None:
     assert {task.span.partition for batch in plan.batches for task in batch} == {1}
 
 
+def test_exactly_a_whole_range_is_cut_at_once() -> None:
+    state = state_of(partition(end=10))
+    state.partitions[0].cut_ms = 500
+    plan = plan_ranges(state, spec_with(interval_ms=1_000), Limits(), now_ms=600)
+    assert spans(plan) == [["events-0[0,10)"]]
+
+
 def test_drift_is_measured_from_the_slowest_of_several() -> None:
     times = (0, 8_000, 9_000)
     state = state_of(*(partition(end=50, at_ms=at_ms) for at_ms in times))
