@@ -9,7 +9,9 @@ A state of more than `ROWS` rows is cut into key ranges; 0 is the engine's bound
 import asyncio
 import sys
 from dataclasses import replace
-from typing import NoReturn, cast
+from datetime import timedelta
+from functools import partial
+from typing import Any, NoReturn, cast
 
 from temporalio.client import Client
 from temporalio.client import Interceptor as ClientInterceptor
@@ -17,10 +19,13 @@ from temporalio.worker import (
     ContinueAsNewInput,
     ExecuteWorkflowInput,
     Interceptor,
+    StartActivityInput,
+    Worker,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
+from temporalio.workflow import ActivityHandle
 
 from activities.ports import FlushSink
 from common.log import configure_logging
@@ -30,7 +35,7 @@ from common.settings_load import load_settings
 from connectors.temporal import connect
 from streaming import key_range
 from tests.recovery.crash_moment import Crash, Manner, mortal
-from workers import process
+from workers import process, queue
 from workers.wiring import Clients, open_clients
 
 crash = Crash("never", 0)
@@ -56,7 +61,17 @@ def open_mortal_clients(settings: Settings) -> MortalClients:
     )
 
 
+HEARTBEAT = timedelta(seconds=4)
+STICKY = timedelta(seconds=2)
+"""How long the server waits for a worker that died; a worker that is slow is asked again."""
+
+
 class _Outbound(WorkflowOutboundInterceptor):
+    def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:  # noqa: A002 - the interceptor's
+        if input.heartbeat_timeout is not None:
+            input.heartbeat_timeout = min(input.heartbeat_timeout, HEARTBEAT)
+        return super().start_activity(input)
+
     def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:  # noqa: A002 - the interceptor's
         crash.passes("before:continue")
         super().continue_as_new(input)
@@ -98,6 +113,7 @@ def main() -> None:
         key_range.LIMITS = replace(key_range.LIMITS, rows=rows, part_rows=rows, slice_rows=rows)
     settings = load_settings()
     configure_logging(settings.log)
+    vars(queue).update(Worker=partial(Worker, sticky_queue_schedule_to_start_timeout=STICKY))
     vars(process).update(open_clients=open_mortal_clients, connect=connect_mortal)
     queues = [STREAM_QUEUE, STREAM_COMPUTE_QUEUE]
     asyncio.run(process.serve(settings, queues, sys.argv[3]))
