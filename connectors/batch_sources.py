@@ -5,13 +5,15 @@ from common.errors import UnknownNameError
 from common.settings import Settings
 from connectors.file_source import FileBatchSource
 from connectors.http_source import HttpBatchSource
+from connectors.kafka import KafkaLog
+from connectors.kafka_range_source import KafkaRangeSource
 from contracts.contract import Contract
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
 from pipelines.conversion import nullable
 from pipelines.data_interval import DataInterval
 from pipelines.etl import EtlSpec
-from pipelines.etl_source import FileSource, HttpSource
+from pipelines.etl_source import FileSource, HttpSource, KafkaSource
 
 
 def declared_fields(spec: EtlSpec, contract: Contract | None = None) -> dict[str, FieldType]:
@@ -49,4 +51,6 @@ def open_source(
         return FileBatchSource(source, fields, interval, spec.base_dir, settings.object_store)
     if isinstance(source, HttpSource):
         return HttpBatchSource(source, fields, interval, settings)
+    if isinstance(source, KafkaSource):
+        return KafkaRangeSource(source, fields, interval, KafkaLog(settings.kafka))
     raise UnknownNameError(f"source `{source.kind}`: expected another kind")

@@ -52,16 +52,17 @@ async def read_all(
     source: BatchSource, chunk_rows: int = 250_000, block_bytes: int = 1 << 20, seed: int = 0
 ) -> Read:
     """Describe, plan and read every chunk, in any order; rows come back in the order of chunks."""
-    shape = await source.describe()
-    chunks = await source.plan(shape, CursorWindow(), chunk_rows)
-    read = Read(shape, chunks)
-    order = list(chunks)
-    random.Random(seed).shuffle(order)
-    found = {chunk.number: await read_chunk(source, shape, chunk, block_bytes) for chunk in order}
+    try:
+        shape = await source.describe()
+        read = Read(shape, await source.plan(shape, CursorWindow(), chunk_rows))
+        order = list(read.chunks)
+        random.Random(seed).shuffle(order)
+        found = {one.number: await read_chunk(source, shape, one, block_bytes) for one in order}
+    finally:
+        await source.close()
     for number in sorted(found):
         read.rows += found[number].rows
         read.unreadable += found[number].unreadable
-    await source.close()
     return read
 
 
