@@ -11,7 +11,7 @@ from yarl import URL
 
 from common.errors import ServiceUnavailableError, SourceRefusedError
 
-MAX_ANSWER_BYTES = 256 * 1024 * 1024
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
 REQUEST_TIMEOUT_S = 60.0
 ATTEMPTS = 8
 FIRST_WAIT_S = 0.5

@@ -20,6 +20,8 @@ from pipelines.etl_source import FileSource
 COLUMN_BUFFER_BYTES = 1024 * 1024
 """How much of each column is read at once."""
 
+VALUE_BYTES = 16
+
 
 class ParquetFiles:
     """Reads Parquet; types are those of the file, unless they are declared.
@@ -146,10 +148,14 @@ def _plain(array: pa.Array) -> pa.Array:
 
 
 def _block_rows(table: parquet.ParquetFile, groups: list[int], block_bytes: int) -> int:
-    """Say how many rows of some row groups have about so many bytes."""
+    """Say how many rows of some row groups have about so many bytes.
+
+    Values that repeat take next to nothing in the file: each is counted with its size in memory.
+    """
     rows = sum(table.metadata.row_group(group).num_rows for group in groups)
     size = sum(table.metadata.row_group(group).total_byte_size for group in groups)
-    return max(int(block_bytes * rows / max(size, 1)), 1) if rows else 1
+    size = max(size, rows * table.metadata.num_columns * VALUE_BYTES)
+    return max(int(block_bytes * rows / max(size, 1)), 1)
 
 
 @contextmanager

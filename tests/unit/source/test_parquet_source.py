@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from batch.chunk import CursorWindow
 from common.errors import SourceRefusedError
-from tests.unit.source.source_case import read_files
+from pipelines.etl_source import FileSource
+from tests.unit.source.source_case import read_files, source_of
 
 MOMENT = datetime(2026, 5, 1, 0, 0, 0, 123_456, tzinfo=UTC)
 
@@ -135,3 +137,15 @@ async def test_another_format_is_refused(tmp_path: Path) -> None:
         await read_files(tmp_path, "x.parquet", "parquet")
     with pytest.raises(SourceRefusedError, match="expected none with Parquet"):
         await read_files(tmp_path, "x.parquet", "parquet", compression="gzip")
+
+
+async def test_blocks_stay_small_where_values_repeat(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"t": ["x" * 100] * 50_000}), tmp_path / "x.parquet")
+    source = source_of(tmp_path, FileSource(url="x.parquet", format="parquet"))
+    shape = await source.describe()
+    [chunk] = await source.plan(shape, CursorWindow(), 250_000)
+    sizes = [
+        block.rows.num_rows async for block in source.read(shape, CursorWindow(), chunk, 16_000)
+    ]
+    assert sum(sizes) == 50_000
+    assert max(sizes) <= 1_000
