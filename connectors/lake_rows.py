@@ -38,10 +38,13 @@ def by_day(rows: pa.Table, column: str | None) -> dict[str, pa.Table]:
     """Divide rows by the day, in UTC, of a column; each part is named as its folder is."""
     if column is None:
         return {UNDIVIDED: rows} if rows.num_rows else {}
-    days = pc.strftime(rows[column].cast(pa.date32()).cast(pa.timestamp("s")), "%Y-%m-%d")
-    days = pc.fill_null(days, NO_DAY)
+    days = rows[column].cast(pa.timestamp("us", "UTC")).cast(pa.date32(), safe=False)
+    found = pc.unique(days).to_pylist()
+    if len(found) == 1:
+        return {str(found[0] or NO_DAY): rows}
     return {
-        str(day): rows.filter(pc.equal(days, day)) for day in sorted(pc.unique(days).to_pylist())
+        str(day or NO_DAY): rows.filter(pc.is_null(days) if day is None else pc.equal(days, day))
+        for day in sorted(found, key=str)
     }
 
 
