@@ -108,18 +108,24 @@ class CleanChunk(Model):
 
 
 class BatchLedger(Model):
-    """What became of every row of a run: extracted + expanded = loaded + filtered + quarantined."""
+    """What became of every row of a run.
+
+    extracted + expanded = loaded + filtered + quarantined + grouped; `grouped` counts the rows that
+    an `aggregate` took in, less the groups that it made of them.
+    """
 
     extracted: int = 0
     expanded: int = 0
     loaded: int = 0
     filtered: int = 0
     quarantined: int = 0
+    grouped: int = 0
 
     @property
     def balanced(self) -> bool:
         """Whether every row is accounted for."""
-        return self.extracted + self.expanded == self.loaded + self.filtered + self.quarantined
+        went = self.loaded + self.filtered + self.quarantined + self.grouped
+        return self.extracted + self.expanded == went
 
     def plus(self, chunk: CleanChunk) -> "BatchLedger":
         """Add a chunk."""
@@ -129,4 +135,5 @@ class BatchLedger(Model):
             loaded=self.loaded + chunk.rows,
             filtered=self.filtered + chunk.filtered,
             quarantined=self.quarantined + chunk.quarantined,
+            grouped=self.grouped,
         )

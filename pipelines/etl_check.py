@@ -9,6 +9,7 @@ from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
 from pipelines.data_interval import PERIOD_RULE, is_period
 from pipelines.etl import KEYED_MODES
+from pipelines.etl_gate_check import check_gate
 from pipelines.etl_transform_check import check_transform
 
 Values = dict[str, Any]
@@ -21,7 +22,8 @@ def check_etl(document: Document, values: Values) -> None:
     _zone(document, values.get("timezone"))
     _interval(document, values)
     _source(document, values)
-    check_transform(document, values, source_types(values))
+    columns = check_transform(document, values, source_types(values))
+    check_gate(document, values, columns)
     _targets(document, values)
 
 

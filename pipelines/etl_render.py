@@ -26,7 +26,7 @@ def render_etl(spec: EtlSpec) -> Values:
         "contract": spec.contract,
         "on_schema_change": spec.on_schema_change,
         "transform": [_step(step) for step in spec.transform],
-        "gate": [_check(check) for check in spec.gate],
+        "gate": [render_check(check) for check in spec.gate],
         "quality_threshold": spec.quality_threshold,
         "targets": [_target(target) for target in spec.targets],
         "report": spec.report,
@@ -55,7 +55,8 @@ def _step(step: EtlStep) -> Values:
     return values | step.model_dump(include=_OF_BATCH, exclude_defaults=True)
 
 
-def _check(check: Check) -> Values:
+def render_check(check: Check) -> Values:
+    """Write a check as in a file."""
     values = check.model_dump(exclude_defaults=True, exclude={"reference": {"content"}})
     values = {"check": check.check, "severity": check.severity} | values
     if "against_runs" in values:

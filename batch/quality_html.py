@@ -1,0 +1,133 @@
+"""A gate's report as one HTML page: no script, nothing loaded, every value escaped."""
+
+from collections.abc import Sequence
+from html import escape
+
+from batch.gate_report import CheckResult, GateReport
+from batch.quality_trend import HistoryEntry
+
+_STYLE = """
+:root{color-scheme:light dark;--text:#1c2430;--soft:#5c6775;--line:#d9dee5;--card:#fff;
+--page:#f4f6f8;--good:#1a7f4b;--warn:#a36200;--bad:#c2302e}
+@media(prefers-color-scheme:dark){:root{--text:#e6eaf0;--soft:#9aa6b5;--line:#333c49;--card:#1b222c;
+--page:#12171e;--good:#4cc38a;--warn:#e0a13c;--bad:#f2706d}}
+*{box-sizing:border-box}
+body{margin:0;padding:1rem;background:var(--page);color:var(--text);
+font:16px/1.5 system-ui,sans-serif}
+main{max-width:60rem;margin:auto}
+h1{font-size:1.4rem;margin:.2rem 0}h2{font-size:1.1rem;margin:1.6rem 0 .5rem}
+.soft{color:var(--soft)}
+.passed{color:var(--good)}.warned,.failed{color:var(--warn)}.blocked,.error{color:var(--bad)}
+.card{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.8rem 1rem;
+margin:.6rem 0;overflow-wrap:anywhere}
+.head{display:flex;flex-wrap:wrap;gap:.3rem 1rem;align-items:baseline;justify-content:space-between}
+dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.6rem;margin:0}
+dt{color:var(--soft);font-size:.85rem}dd{margin:0;font-size:1.2rem;font-variant-numeric:tabular-nums}
+.bar{width:100%;height:.7rem;display:block;margin:.6rem 0}
+table{border-collapse:collapse;width:100%;font-size:.9rem}
+th,td{text-align:left;padding:.25rem .5rem .25rem 0;border-top:1px solid var(--line);
+vertical-align:top}
+summary{cursor:pointer}
+"""
+
+
+def quality_page(report: GateReport, history: Sequence[HistoryEntry] = ()) -> str:
+    """Write a report as a page that stands by itself; equal reports give equal pages.
+
+    Args:
+        report: What the gate found.
+        history: Past runs, oldest first, for the line of scores.
+    """
+    title = f"{report.pipeline} {report.interval}".strip()
+    counts = ", ".join(
+        f"{report.count(outcome)} {outcome}" for outcome in ("passed", "failed", "error")
+    )
+    ordered = sorted(report.checks, key=_urgency)
+    body = [
+        f'<p class="soft">Quality report{_told(" of run ", report.run_id)}</p>',
+        f'<div class="head"><h1>{escape(title)}</h1>',
+        f'<strong class="{report.outcome}">{report.outcome}</strong></div>',
+        f'<section class="card"><div class="head"><span>Score</span>'
+        f"<strong>{report.score:.2f} of 100</strong></div>{_bar(report)}{_rows(report)}</section>",
+        _scores(report, history),
+        f"<h2>Checks <span class=soft>{counts}</span></h2>",
+        *(_check(one) for one in ordered),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}: {report.outcome}</title><style>{_STYLE}</style></head>"
+        f"<body><main>{''.join(body)}</main></body></html>\n"
+    )
+
+
+def _urgency(result: CheckResult) -> int:
+    if result.blocks:
+        return 0
+    return 2 if result.outcome == "passed" else 1
+
+
+def _told(before: str, text: str) -> str:
+    return f"{before}{escape(text)}" if text else ""
+
+
+def _bar(report: GateReport) -> str:
+    color = {"passed": "good", "warned": "warn", "blocked": "bad"}[report.outcome]
+    return (
+        '<svg class="bar" viewBox="0 0 100 4" preserveAspectRatio="none" role="img" '
+        f'aria-label="score {report.score:.2f} of 100">'
+        '<rect width="100" height="4" fill="var(--line)"/>'
+        f'<rect width="{report.score:.2f}" height="4" fill="var(--{color})"/></svg>'
+    )
+
+
+def _rows(report: GateReport) -> str:
+    ledger = report.ledger.model_dump()
+    names = [name for name, rows in ledger.items() if rows or name in {"extracted", "loaded"}]
+    pairs = "".join(f"<div><dt>{name}</dt><dd>{ledger[name]:,}</dd></div>" for name in names)
+    balance = "balanced" if report.ledger.balanced else "not balanced"
+    return f'<dl>{pairs}</dl><p class="soft">{balance}</p>'
+
+
+def _scores(report: GateReport, history: Sequence[HistoryEntry]) -> str:
+    """Draw the scores of past runs and of this one."""
+    past = [one for one in history if one.run_id != report.run_id][-29:]
+    if not past:
+        return ""
+    scores = [*(one.score for one in past), report.score]
+    width = 300 / (len(scores) - 1)
+    points = " ".join(f"{n * width:.1f},{64 - score * 0.6:.1f}" for n, score in enumerate(scores))
+    return (
+        f'<section class="card"><span>Scores of the last {len(scores)} runs</span>'
+        '<svg viewBox="-4 0 308 68" width="100%" role="img" '
+        f'aria-label="scores from {scores[0]:.2f} to {scores[-1]:.2f}">'
+        '<line x1="0" x2="300" y1="64" y2="64" stroke="var(--line)"/>'
+        '<line x1="0" x2="300" y1="4" y2="4" stroke="var(--line)"/>'
+        f'<polyline points="{points}" fill="none" stroke="var(--good)" stroke-width="2"/>'
+        f'<circle cx="300" cy="{64 - report.score * 0.6:.1f}" r="3.5" fill="var(--text)"/></svg>'
+        "</section>"
+    )
+
+
+def _check(result: CheckResult) -> str:
+    parts = [
+        f'<section class="card"><div class="head"><strong>{escape(result.name)}</strong>'
+        f'<span class="{"blocked" if result.blocks else result.outcome}">{result.outcome}'
+        f' <span class="soft">{result.severity}</span></span></div>'
+    ]
+    if result.message:
+        parts.append(f"<div>{escape(result.message)}</div>")
+    told = [f"{name} {text}" for name, text in (
+        ("expected", result.expected), ("measured", result.measured),
+    ) if text]  # fmt: skip
+    parts.append(f'<div class="soft">{escape("; ".join(told))}</div>')
+    if result.samples:
+        rows = "".join(
+            f"<tr><td>{one.chunk}</td><td>{one.row:,}</td><td>{escape(one.reason)}</td></tr>"
+            for one in result.samples
+        )
+        parts.append(
+            f"<details><summary>{len(result.samples)} of {result.failed_rows:,} rows</summary>"
+            f"<table><tr><th>chunk</th><th>row</th><th>reason</th></tr>{rows}</table></details>"
+        )
+    return "".join([*parts, "</section>"])
