@@ -56,7 +56,7 @@ def find_records(text: npt.NDArray[np.uint8], delimiter: int, *, last: bool) -> 
         delimiter: The byte between fields.
         last: Whether nothing follows the text, so that its end ends a record.
     """
-    room = int(np.count_nonzero((text == _LF) | (text == _CR))) + 1
+    room = int(np.count_nonzero(text == _LF) + np.count_nonzero(text == _CR)) + 1
     end = np.empty(room, np.int64)
     fields = np.empty(room, np.int32)
     mark = np.empty(room, np.uint8)

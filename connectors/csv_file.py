@@ -7,7 +7,7 @@ import numpy as np
 
 from batch.csv_row import CsvRows, header_names
 from batch.csv_scan import BLANK, Records, find_records
-from batch.read_row import ReadRows, check_kinds
+from batch.read_row import ReadRows
 from common.errors import SourceRefusedError
 from connectors.file_format import Span
 from connectors.file_place import PinnedFile
@@ -64,8 +64,7 @@ class CsvFiles:
         opened.seek(start)
         spans: list[Span] = []
         rows = 0
-        for block, at in text_blocks(opened, file.path, start, None, SCAN_BYTES, self._used):
-            records = self._records(block)
+        for _, at, records in text_blocks(opened, file.path, start, None, SCAN_BYTES, self._cut):
             stops = at + records.end
             for stop, count in _cuts(records, chunk_rows, rows):
                 spans.append(
@@ -81,7 +80,6 @@ class CsvFiles:
         self, opened: BinaryIO, span: Span, kinds: Mapping[str, FieldType], block_bytes: int
     ) -> Iterator[ReadRows]:
         """Yield the rows of a span; empty lines are no rows."""
-        check_kinds(kinds, f"file `{span.file.path}`")
         with whole_content(span.file.path):
             content = self._content(opened, span.file)
             header, start = self._header(content, span.file)
@@ -95,10 +93,10 @@ class CsvFiles:
                 nulls=self._source.null,
                 zone=self._source.timezone,
             )
-            for block, at in text_blocks(
-                content, span.file.path, start, span.stop, block_bytes, self._used
+            for block, at, records in text_blocks(
+                content, span.file.path, start, span.stop, block_bytes, self._cut
             ):
-                yield rows.read(block, self._records(block), at)
+                yield rows.read(block, records, at)
 
     def _packed(self, file: PinnedFile) -> bool:
         return compression_of(file.name, self._source.compression) != "none"
@@ -106,11 +104,9 @@ class CsvFiles:
     def _content(self, opened: BinaryIO, file: PinnedFile) -> BinaryIO:
         return decompressed(opened, compression_of(file.name, self._source.compression))
 
-    def _used(self, block: Bytes) -> int:
-        return find_records(block, ord(self._delimiter), last=False).size_bytes
-
-    def _records(self, block: Bytes) -> Records:
-        return find_records(block, ord(self._delimiter), last=True)
+    def _cut(self, block: Bytes, last: bool) -> tuple[int, Records]:  # noqa: FBT001 (of the port)
+        records = find_records(block, ord(self._delimiter), last=last)
+        return records.size_bytes, records
 
     def _header(self, content: BinaryIO, file: PinnedFile) -> tuple[list[str], int]:
         """Read the names of the columns; and where the rows begin."""

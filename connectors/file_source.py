@@ -7,7 +7,7 @@ from typing import BinaryIO, TypeVar
 
 from activities.etl_ports import SourceBlock
 from batch.chunk import Chunk, CursorWindow, SourceShape
-from batch.read_row import ReadRows, record_batch, unreadable_rows
+from batch.read_row import ReadRows, check_kinds, record_batch, unreadable_rows
 from common.errors import SourceRefusedError
 from common.payloads import Model
 from common.settings import ObjectStoreSettings
@@ -242,6 +242,8 @@ def _next(items: Iterator[Item]) -> tuple[Item] | None:
 
 
 def _open_format(source: FileSource, declared: Mapping[str, FieldType]) -> FileFormat:
+    if source.format != "parquet":
+        check_kinds(declared, f"files `{source.url}`")
     if source.format == "csv":
         return CsvFiles(source)
     return (

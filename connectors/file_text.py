@@ -4,7 +4,7 @@ import gzip
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ MAX_RECORD_BYTES = 64 * 1024 * 1024
 BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 Bytes = npt.NDArray[np.uint8]
+Found = TypeVar("Found")
 
 
 def compression_of(name: str, wanted: Compression) -> Compression:
@@ -69,8 +70,8 @@ def text_blocks(
     start: int,
     stop: int | None,
     block_bytes: int,
-    used_bytes: Callable[[Bytes], int],
-) -> Iterator[tuple[Bytes, int]]:
+    cut: Callable[[Bytes, bool], tuple[int, Found]],
+) -> Iterator[tuple[Bytes, int, Found]]:
     """Yield a span of a file in blocks of whole records.
 
     Args:
@@ -79,10 +80,11 @@ def text_blocks(
         start: Place of the first byte.
         stop: Place of the first byte behind the span; None is the end of the file.
         block_bytes: About how long a block is.
-        used_bytes: Says how much of a block that goes on is whole records.
+        cut: Says how many bytes of a block are whole records, and what it found in them; the flag
+            says that nothing follows, so that the end ends a record.
 
     Yields:
-        uint8 block, and the place of its first byte in the file.
+        uint8 block, the place of its first byte in the file, and what was found.
     """
     left, at = b"", start
     while True:
@@ -93,9 +95,9 @@ def text_blocks(
         last = not got or (stop is not None and at + len(left) + len(got) >= stop)
         block = np.frombuffer(left + got, np.uint8)
         if len(block):
-            used = len(block) if last else used_bytes(block)
+            used, found = cut(block, last)
             if used:
-                yield block[:used], at
+                yield block[:used], at, found
             left = block[used:].tobytes()
             at += used
         if last:

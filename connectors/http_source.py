@@ -14,7 +14,7 @@ from activities.etl_ports import SourceBlock
 from batch.chunk import Chunk, CursorWindow, SourceShape
 from batch.json_answer import JsonAnswer
 from batch.json_row import JsonRows
-from batch.read_row import ReadRows, block_of, record_batch, unreadable_rows
+from batch.read_row import ReadRows, block_of, check_kinds, record_batch, unreadable_rows
 from common.errors import SettingsError, SourceRefusedError
 from common.settings import Settings
 from connectors.http_client import HttpClient, shown
@@ -60,6 +60,7 @@ class HttpBatchSource(SteadySource):
             self._url = URL(f"{str(self._url).rstrip('/')}/{path.lstrip('/')}")
         super().__init__(f"HTTP API at {shown(self._url)}")
         self._source = source
+        check_kinds(declared, self.what)
         self._declared = declared
         self._params = dict(base.query) | {
             name: _for_interval(text, interval, self.what) for name, text in source.params.items()

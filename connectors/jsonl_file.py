@@ -80,8 +80,8 @@ class JsonlFiles:
             content = decompressed(opened, compression_of(file.name, self._source.compression))
             start = max(skip_bom(content, file.path), span.start)
             content.seek(start)
-            for block, at in text_blocks(
-                content, file.path, start, span.stop, block_bytes, _used_bytes
+            for block, at, _ in text_blocks(
+                content, file.path, start, span.stop, block_bytes, _cut
             ):
                 first, size = line_spans(block)
                 records = record_block(block, first, size)
@@ -102,8 +102,8 @@ class _Places:
         return f"{self._name} at byte {self._position + int(self._first[row]):,}"
 
 
-def _used_bytes(block: Bytes) -> int:
-    return block.tobytes().rfind(b"\n") + 1
+def _cut(block: Bytes, last: bool) -> tuple[int, None]:  # noqa: FBT001 (of the port)
+    return len(block) if last else block.tobytes().rfind(b"\n") + 1, None
 
 
 def _line_end(opened: BinaryIO, wanted: int, size: int) -> int:

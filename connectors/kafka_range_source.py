@@ -10,7 +10,7 @@ from activities.etl_ports import SourceBlock
 from activities.ports import RecordLog, TopicState
 from batch.chunk import Chunk, CursorWindow, SourceShape
 from batch.json_row import JsonRows
-from batch.read_row import ReadRows, record_batch, unreadable_rows
+from batch.read_row import ReadRows, check_kinds, record_batch, unreadable_rows
 from common.errors import OffsetLostError, SourceRefusedError
 from common.payloads import Model
 from connectors.steady_source import SteadySource
@@ -64,6 +64,7 @@ class KafkaRangeSource(SteadySource):
     ) -> None:
         super().__init__(f"topic `{source.topic}`")
         self._topic = source.topic
+        check_kinds(declared, self.what)
         self._declared = declared
         self._interval = interval
         self._log = log

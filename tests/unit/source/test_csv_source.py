@@ -270,3 +270,30 @@ async def test_other_encodings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("a,b\n1,2\n".encode("utf-16"))
     with pytest.raises(SourceRefusedError, match="expected UTF-8, got UTF-16"):
         await read_files(tmp_path, "a.csv")
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+def test_a_type_that_texts_cannot_hold_is_refused_before_anything_is_read(
+    tmp_path: Path, file_format: str
+) -> None:
+    source = FileSource.model_validate({"url": "x", "format": file_format})
+    with pytest.raises(SourceRefusedError, match="a list of another type in column `times`"):
+        source_of(tmp_path, source, {"times": "list<timestamp(6)>"})
+
+
+def test_a_delimiter_of_another_kind_is_refused(tmp_path: Path) -> None:
+    for delimiter in ("§", '"', "\n"):
+        with pytest.raises(SourceRefusedError, match="expected an ASCII character"):
+            source_of(tmp_path, FileSource(url="x", format="csv", delimiter=delimiter))
+
+
+async def test_a_record_without_an_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.csv").write_text('a\n1\n"' + "x\n" * 5_000)
+    read = await read_files(tmp_path, "x.csv")
+    assert read.rows == [{"a": "1"}]
+    assert "a quote that is never closed" in read.reasons()[0]
+    monkeypatch.setattr("connectors.file_text.MAX_RECORD_BYTES", 1_000)
+    with pytest.raises(SourceRefusedError, match="a longer one at byte 4; a quote may never be"):
+        await read_files(tmp_path, "x.csv")
