@@ -138,7 +138,14 @@ class BatchTarget(Protocol):
     `token` is unique to each attempt at staging a chunk. Only the attempts that are named are
     counted and published, so an attempt that wakes up late changes nothing.
 
-    Raises `SinkRefusedError` for what needs a person, `ServiceUnavailableError` for what may pass.
+    What readers see depends on what was published: in `append` and `replace` the newest run of each
+    slot, in `merge` of each key the row of the greatest (cursor, run), in `scd2` all versions of a
+    key by date, of two with one date the newer run's, without those that say the same as the one
+    before; only in `insert_only` on the order, since what is there stays.
+
+    Raises `SinkRefusedError` for what needs a person, `ContractViolationError` for rows that break
+    what was declared, such as null or repeated keys, when they are staged or published,
+    `ServiceUnavailableError` for what may pass.
     """
 
     async def preflight(self, table: BatchTable) -> TargetPlan:

@@ -9,6 +9,7 @@ import pytest
 from activities.etl_ports import BatchTable
 from activities.ports import SinkColumn
 from common.errors import FatalError, SinkRefusedError
+from common.settings import ObjectStoreSettings
 from connectors.lake_batch import LakeBatchTarget
 from connectors.object_store import ObstoreStore
 from contracts.field_type_parse import parse_field_type
@@ -121,3 +122,25 @@ async def test_a_path_that_holds_other_objects_is_refused(
     (tmp_path / "shop/orders/_owner.json").write_text("{}")
     with pytest.raises(SinkRefusedError, match="somebody else"):
         await target.preflight(TABLE)
+
+
+async def test_a_bucket_holds_batches_too(s3_settings: ObjectStoreSettings) -> None:
+    store = ObstoreStore("s3://sluice-test/batches", s3_settings)
+    target = LakeBatchTarget(store)
+    await staged(target)
+    await target.publish(TABLE, {0: "first"})
+    await target.publish(TABLE, {0: "first"})
+    await target.discard(TABLE)
+    published = await store.listing(TABLE.name)
+    assert len(published) == 5
+    older = dataclasses.replace(TABLE, slot="2026-05-02", run=8, run_id="orders/8")
+    newer = dataclasses.replace(older, run=9, run_id="orders/9")
+    await target.open(older)
+    await target.stage(older, 0, "old", once(laid_out(older, ROWS[:1])))
+    await target.open(newer)
+    with pytest.raises(SinkRefusedError, match="staging"):
+        await target.publish(older, {0: "old"})
+    await target.stage(newer, 0, "new", once(laid_out(newer, ROWS[1:2])))
+    await target.discard(newer)
+    assert [one.key for one in await store.listing(TABLE.name)] == [one.key for one in published]
+    assert (await target.final_rows(TABLE.name)).to_pylist() == ROWS
