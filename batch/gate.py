@@ -78,6 +78,7 @@ class CompiledGate:
         keys: Checks of unique keys, over the rows after the steps.
         measures: What other checks need of every chunk.
         checks: The checks of the file, in order.
+        lost: Keys of the contract with a column that the steps leave out; nobody can check them.
     """
 
     contract: CompiledRowChecks
@@ -85,6 +86,7 @@ class CompiledGate:
     keys: tuple[KeyCheck, ...]
     measures: tuple[Measure, ...]
     checks: tuple[Check, ...]
+    lost: tuple[UniqueKey, ...] = ()
 
     def profile(
         self, chunk: int, parts: Sequence[pl.DataFrame], tallies: list[list[RuleTally]]
@@ -123,19 +125,19 @@ def compile_gate(
         references: Values of `referential` checks by the place of the check.
         rules: Rules of the contract's fields.
         rule_types: Columns as extracted.
-        unique: Keys of the contract; those whose columns the steps keep are checked.
+        unique: Keys of the contract; one whose columns the steps do not keep is told as a warning.
         cursor: Column of the cursor; ignored where the steps do not keep it.
         row_estimate: About how many rows there are; settles the passes of unique keys.
 
     Raises:
         UsageError: A check does not fit the columns.
     """
-    known, listed = dict(types), list(checks)
+    known, listed, promised = dict(types), list(checks), list(unique)
     newest = cursor if cursor in known else None
     passes = max(1, -(-row_estimate // KEYS_PER_PASS))
     keyed = [
         (f"contract:{one.rule}", one.rule, one.severity, one.fields)
-        for one in unique
+        for one in promised
         if set(one.fields) <= set(known)
     ]
     keyed += [
@@ -160,6 +162,7 @@ def compile_gate(
         ),
         measures=tuple(measures),
         checks=tuple(listed),
+        lost=tuple(one for one in promised if not set(one.fields) <= set(known)),
     )  # fmt: skip
 
 
@@ -212,6 +215,7 @@ def decide(
     results = [_row_result(rule, tallies.get(rule.key)) for rule in gate.contract.rules]
     contract_keys = [one for one in gate.keys if one.key.startswith("contract:")]
     results += [_key_result(one, facts) for one in contract_keys]
+    results += [_lost_result(one) for one in gate.lost]
     metrics: dict[str, float] = {}
     for place, check in enumerate(gate.checks):
         results += _results(gate, str(place), check, ordered, tallies, facts, metrics)
@@ -286,6 +290,16 @@ def _row_result(rule: RowRule, tally: RuleTally | None) -> CheckResult:
         failed_rows=tally.failed,
         samples=tally.samples,
     )
+
+
+def _lost_result(key: UniqueKey) -> CheckResult:
+    """Tell of a key that cannot be checked behind the steps, so that it is no silent pass."""
+    return CheckResult(
+        name=key.rule, check="unique", severity="warn", outcome="failed",
+        expected=f"each ({', '.join(key.fields)}) once",
+        message="not checked: the steps leave out or rename a column of the key; "
+        "add a check `unique` over what is left",
+    )  # fmt: skip
 
 
 def _key_result(one: KeyCheck, facts: BatchFacts) -> CheckResult:

@@ -41,6 +41,16 @@ class Cleaned:
     expanded: int
     rejected: pl.DataFrame
 
+    def after(self, first: "Cleaned") -> "Cleaned":
+        """Count what went into `first` and came out here, of rows that both looked at in turn.
+
+        Args:
+            first: Whose rows came in here; it has one row of each record, as before the steps.
+        """
+        together = pl.concat([first.rejected, self.rejected]).sort(RECORD)
+        filtered = first.filtered + self.filtered
+        return replace(self, rows_in=first.rows_in, filtered=filtered, rejected=together)
+
 
 @dataclass(frozen=True)
 class _Computed(RowStep):
@@ -126,7 +136,7 @@ class CompiledBatch:
         return self.run(self._records(rows, first_row))
 
     def run(self, rows: pl.DataFrame) -> Cleaned:
-        """Apply the steps to rows with `_row` that are known to be of the right types."""
+        """Apply the steps to rows with `_row`, one a record, in the types of `columns`."""
         current, rejected = rows, [refused()]
         for step in self.steps:
             ran = step.run(current)

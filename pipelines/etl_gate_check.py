@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 from typing import Any
 
 import polars as pl
@@ -9,17 +10,19 @@ from polars.exceptions import PolarsError
 
 from common.errors import PipelineSpecError, UsageError
 from common.near_miss import near_miss
+from common.payloads import Ref
 from contracts.document import MISSING, Document
 from contracts.field_type import UNGROUPABLE, FieldType
 from contracts.field_value import parse_value
 from contracts.problem import Path
 from contracts.row_check import ORDERED, SINGLE, TEXTS
-from pipelines.conversion import UNORDERED
+from pipelines.conversion import UNORDERED, nullable
 from pipelines.etl import Check
 from pipelines.etl_condition import parse_batch_condition, parse_metric
 from pipelines.etl_render import render_check
 from pipelines.expression import parse_condition, parse_tree
-from pipelines.reference_table import KEY_TYPES
+from pipelines.reference_file import read_content, ref_of
+from pipelines.reference_table import KEY_TYPES, column_of, converted, read_table
 from pipelines.row_check import Columns
 
 Values = dict[str, Any]
@@ -132,7 +135,7 @@ def _check(document: Document, path: Path, check: Values, columns: Columns | Non
     types = _types(document, path, check, columns, form)
     _values(document, path, check, types)
     _pattern(document, path, check)
-    _reference(document, path, check)
+    _reference(document, path, check, types)
     _expression(document, path, check, columns)
 
 
@@ -242,7 +245,7 @@ def _pattern(document: Document, path: Path, check: Values) -> None:
         )
 
 
-def _reference(document: Document, path: Path, check: Values) -> None:
+def _reference(document: Document, path: Path, check: Values, types: list[FieldType]) -> None:
     reference = check.get("reference")
     if not isinstance(reference, dict):
         return
@@ -250,6 +253,21 @@ def _reference(document: Document, path: Path, check: Values) -> None:
         document.report((*path, "reference"), "expected either `file` or `table`")
     if "connection" in reference and "table" not in reference:
         document.report((*path, "reference", "connection"), "expected only beside `table`")
+    file, field = reference.get("file"), reference.get("field")
+    if isinstance(file, str) and isinstance(field, str) and document.file:
+        try:
+            reference["content"] = _pinned(document, file, field, types)
+        except PipelineSpecError as error:
+            document.report((*path, "reference", "file"), str(error))
+
+
+def _pinned(document: Document, file: str, field: str, types: list[FieldType]) -> Ref:
+    """Pin a reference to the content of its file, whose values must be of the column's type."""
+    content = read_content(FilePath(document.file).parent, file)
+    values = column_of(file, read_table(file, content), field).drop_nulls()
+    for kind in types:
+        converted(file, values, nullable(kind, when=False))
+    return ref_of(file, content)
 
 
 def _expression(document: Document, path: Path, check: Values, columns: Columns | None) -> None:

@@ -132,6 +132,13 @@ def test_every_failure_is_in_one_report_and_the_worst_decides() -> None:
     assert unique.samples[0].reason == "(id) = (1) occurs again"
 
 
+def test_key_of_a_contract_that_the_steps_leave_out_is_told_as_a_warning() -> None:
+    gate = gate_of(unique=[UniqueKey(rule="key", fields=["order_id"], severity="block")])
+    (result,) = report_of(gate, [[(1, None, None, 1)]]).checks
+    assert (result.name, result.outcome, result.severity) == ("key", "failed", "warn")
+    assert result.message.startswith("not checked")
+
+
 def test_rows_of_a_repeated_key_are_rejected_by_chunk_but_for_the_newest() -> None:
     gate = gate_of({"check": "unique", "field": "id", "severity": "quarantine"}, cursor="big")
     rows: Rows = [

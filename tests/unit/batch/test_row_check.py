@@ -133,6 +133,18 @@ def test_rules_of_a_contract_are_checked_alike() -> None:
     ]  # fmt: skip
 
 
+def test_rules_before_the_steps_and_the_steps_are_counted_as_one() -> None:
+    rules = [FieldRule(rule="n.minimum", field="n", kind="minimum", values=["1"])]
+    rows = [{"n": 0, "id": 1}, {"n": 2**31 - 1, "id": 1}, {"n": 4, "id": 0}, {"n": 4, "id": 9}]
+    steps: list[dict[str, Any]] = [{"where": "id > 0"}, {"derive": {"m": "n + 1"}}]
+    first, _ = compile_contract(rules, TYPES).apply(cleaned(rows), 0)
+    compiled = compile_batch(TYPES, [build_etl_step(step) for step in steps])
+    both = compiled.run(first.rows).after(first)
+    assert both.rows.select("_row", "m").rows() == [(3, 5)]
+    assert both.rejected.select("_row", "check").rows() == [(0, "contract"), (1, "step")]
+    assert (both.rows_in, both.filtered, both.expanded) == (4, 1, 0)
+
+
 def test_samples_of_chunks_are_the_first_ones_and_values_are_shortened() -> None:
     check = build_check({"check": "length", "field": "text", "max": "3"})
     compiled = compile_row_checks([check], TYPES, {})

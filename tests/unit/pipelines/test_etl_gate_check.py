@@ -29,11 +29,19 @@ gate:
 """
 
 
+@pytest.fixture(autouse=True)
+def codes(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("code,n\nde,1\n", encoding="utf-8")
+
+
 def test_gate_with_every_check_passes_and_is_written_as_it_was_read(tmp_path: Path) -> None:
     spec = build(tmp_path, GATE)
     assert len(spec.gate) == 14
     again = [f"  - {render_check(one)}\n" for one in spec.gate]
     assert build(tmp_path, "gate:\n", *again).gate == spec.gate
+    reference = spec.gate[8].reference
+    assert reference is not None
+    assert reference.content is not None
 
 
 @pytest.mark.parametrize(
@@ -73,6 +81,18 @@ def test_gate_with_every_check_passes_and_is_written_as_it_was_read(tmp_path: Pa
         (
             "check: referential, field: country, reference: {field: code}",
             ".reference: expected either `file` or `table`",
+        ),
+        (
+            "check: referential, field: country, reference: {file: none.csv, field: code}",
+            ".reference.file: reference file `none.csv`: expected a file",
+        ),
+        (
+            "check: referential, field: country, reference: {file: c.csv, field: cod}",
+            ".reference.file: reference file `c.csv`: no column `cod`; did you mean",
+        ),
+        (
+            "check: referential, field: order_id, reference: {file: c.csv, field: code}",
+            ".reference.file: reference file `c.csv`: expected `int64` in column `code`",
         ),
     ],
 )
