@@ -32,17 +32,26 @@ async def open_duplicates(
 
 
 async def close_duplicates(
-    store: ObjectStore, prefix: str, duplicates: Duplicates | None
+    store: ObjectStore,
+    prefix: str,
+    duplicates: Duplicates | None,
+    inline_bytes: int,
+    most_tables: int,
 ) -> Seen | None:
-    """Freeze what is to be remembered after a range, under a name that follows from the range."""
+    """Freeze what is to be remembered after a range, under a name that follows from the range.
+
+    Up to `inline_bytes`, and never above `INLINE_BYTES`, a table travels inline; after the range
+    there are at most `most_tables`.
+    """
     if duplicates is None:
         return None
-    remembered = await asyncio.to_thread(duplicates.remembered)
+    remembered = await asyncio.to_thread(duplicates.remembered, most_tables=most_tables)
     if remembered.max_event_ms is None:
         return None
     tables = remembered.kept
     if remembered.added is not None:
-        blob = await freeze(store, f"{prefix}-seen", remembered.added.frame(), INLINE_BYTES)
+        most = min(INLINE_BYTES, inline_bytes)
+        blob = await freeze(store, f"{prefix}-seen", remembered.added.frame(), most)
         _keep(blob.sha256, remembered.added)
         tables = [*tables, SeenTable(blob=blob, newest_ms=remembered.added.newest_ms)]
     return Seen(max_event_ms=remembered.max_event_ms, tables=tables)

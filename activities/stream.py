@@ -37,6 +37,7 @@ from streaming.partial import ROW, RangePartial, aggregate_events, merge_partial
 from streaming.plan import StreamPlan, compile_stream
 from streaming.progress import CombineResult, RangeResult
 from streaming.record_block import RecordBlock
+from streaming.room import INLINE_BYTES
 from streaming.segment import Segment
 from streaming.side_output import BATCH_BYTES, BATCH_ROWS
 from streaming.side_record import pieces
@@ -45,9 +46,6 @@ from streaming.state import RangeTask
 BLOCK_BYTES = 8 * 1024 * 1024
 HELD_BYTES = 32 * 1024 * 1024
 """Decoded blocks are aggregated together until their buffers come to this; it bounds the memory."""
-
-ANSWER_BYTES = 128 * 1024
-"""Bytes that travel inline in one answer, whatever the number of its ranges."""
 
 SIDE_INLINE_BYTES = 4 * 1024
 """Records of a side output travel inline up to this size; a range has two side outputs."""
@@ -68,20 +66,19 @@ class StreamActivities:
     async def aggregate_ranges(self, task: AggregateInput) -> AggregateResult:
         """Turn each range into mergeable partials; a pure function of the log and the input."""
         plan = await bound(compile_stream(task.spec), self._store)
-        share = ANSWER_BYTES // len(task.tasks)
-        results = [await self._aggregate(plan, task.topic_id, item, share) for item in task.tasks]
+        results = [await self._aggregate(plan, task, item) for item in task.tasks]
         topic = await self._log.describe(task.spec.topic)
         check_topic(task.spec.topic, task.topic_id, topic.topic_id)
         results[-1] = results[-1].model_copy(update={"ends": topic.end})
         return AggregateResult(results=results)
 
     async def _aggregate(
-        self, plan: StreamPlan, topic_id: str, task: RangeTask, share_bytes: int
+        self, plan: StreamPlan, given: AggregateInput, task: RangeTask
     ) -> RangeResult:
         duplicates = await open_duplicates(plan, self._store, task)
         work = _RangeWork(plan, task, duplicates)
-        side_bytes = min(SIDE_INLINE_BYTES, share_bytes // 4)
-        blocks = self._log.read(task.span, topic_id, BLOCK_BYTES)
+        share_bytes, side_bytes = inline_shares(given, task)
+        blocks = self._log.read(task.span, given.topic_id, BLOCK_BYTES)
         async for block in _timed(blocks, work):
             await asyncio.to_thread(work.add, block)
         frame, maximum_ms = await asyncio.to_thread(work.merged)
@@ -119,7 +116,9 @@ class StreamActivities:
             segment=segment,
             dead=dead,
             late=late,
-            seen=await close_duplicates(self._store, prefix, duplicates),
+            seen=await close_duplicates(
+                self._store, prefix, duplicates, given.seen_inline_bytes, given.seen_tables
+            ),
             timings_us=work.timings_us,
         )
 
@@ -135,9 +134,9 @@ class StreamActivities:
             what.early,
         )  # fmt: skip
         prefix = f"{work_prefix(task.spec.name, task.epoch)}/combine-{task.task.name_seq}"
-        kept = await freeze(self._store, f"{prefix}-kept", combined.kept, INLINE_LIMIT_BYTES)
+        kept = await freeze(self._store, f"{prefix}-kept", combined.kept, what.kept_inline_bytes)
         emitted = await freeze(
-            self._store, f"{prefix}-rows", combined.emitted, task.task.rows_inline_bytes
+            self._store, f"{prefix}-rows", combined.emitted, what.rows_inline_bytes
         )
         return combine_result(combined, kept, emitted)
 
@@ -262,6 +261,18 @@ async def _timed(
         yield block
         started = time.perf_counter()
     work.clock("fetch", started)
+
+
+def inline_shares(given: AggregateInput, task: RangeTask) -> tuple[int, int]:
+    """Give how many bytes of a range's result travel inline: of the result, and of a side output.
+
+    Of the pieces of late events at most the last one is small.
+    """
+    share = task.inline_bytes
+    if share is None:
+        share = INLINE_BYTES // len(given.tasks)
+    side_bytes = min(SIDE_INLINE_BYTES, share // 8)
+    return share - 2 * side_bytes, side_bytes
 
 
 def decoder_of(spec: StreamSpec) -> RecordDecoder | CheckedDecoder:

@@ -14,11 +14,10 @@ from activities.ports import RecordLog
 from activities.resource import bound
 from activities.seen_store import close_duplicates, open_duplicates
 from activities.stream import (
-    ANSWER_BYTES,
     BLOCK_BYTES,
-    SIDE_INLINE_BYTES,
     check_topic,
     decoder_of,
+    inline_shares,
 )
 from activities.stream_io import AggregateInput, AggregateResult
 from activities.work_prefix import range_prefix
@@ -57,22 +56,22 @@ class StreamDeliverActivities:
     async def deliver_ranges(self, task: AggregateInput) -> AggregateResult:
         """Turn each range into frozen rows; a pure function of the log and the input."""
         plan = await bound(compile_stream(task.spec), self._store)
-        share = ANSWER_BYTES // len(task.tasks)
-        results = [await self._deliver(plan, task.topic_id, item, share) for item in task.tasks]
+        results = [await self._deliver(plan, task, item) for item in task.tasks]
         topic = await self._log.describe(task.spec.topic)
         check_topic(task.spec.topic, task.topic_id, topic.topic_id)
         results[-1] = results[-1].model_copy(update={"ends": topic.end})
         return AggregateResult(results=results)
 
     async def _deliver(
-        self, plan: StreamPlan, topic_id: str, task: RangeTask, share_bytes: int
+        self, plan: StreamPlan, given: AggregateInput, task: RangeTask
     ) -> RangeResult:
         duplicates = await open_duplicates(plan, self._store, task)
         work = _RangeWork(plan, task, duplicates)
+        share_bytes, side_bytes = inline_shares(given, task)
         inline_bytes = min(ROWS_INLINE_BYTES, share_bytes)
         frozen = _Frozen(self._store, work.prefix, recurring=bool(plan.spec.identity))
         async for held in work.batches(
-            self._log.read(task.span, topic_id, BLOCK_BYTES), self._held_bytes
+            self._log.read(task.span, given.topic_id, BLOCK_BYTES), self._held_bytes
         ):
             frame = await asyncio.to_thread(work.rows_of, held)
             # The last table stays in hand, since a range of one small table travels inline.
@@ -80,7 +79,6 @@ class StreamDeliverActivities:
         tables = await frozen.close(inline_bytes)
         dead = None
         if work.dead:
-            side_bytes = min(SIDE_INLINE_BYTES, share_bytes // 4)
             dead = await freeze(
                 self._store, f"{work.prefix}-dead", pl.concat(work.dead), side_bytes
             )
@@ -92,7 +90,9 @@ class StreamDeliverActivities:
             dead=dead,
             rows=tables,
             superseded=frozen.superseded,
-            seen=await close_duplicates(self._store, work.prefix, duplicates),
+            seen=await close_duplicates(
+                self._store, work.prefix, duplicates, given.seen_inline_bytes, given.seen_tables
+            ),
             timings_us=work.timings_us,
         )
 

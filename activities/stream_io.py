@@ -81,11 +81,18 @@ class ClaimResult(Model):
 
 
 class AggregateInput(Work):
-    """Ranges to aggregate, each pinned with all that its result depends on."""
+    """Ranges to aggregate, each pinned with all that its result depends on.
+
+    Attributes:
+        seen_inline_bytes: A table of seen keys above this size travels by reference.
+        seen_tables: Tables at most that hold the seen keys of a partition.
+    """
 
     spec: StreamSpec
     topic_id: str
     tasks: list[RangeTask]
+    seen_inline_bytes: int = 2_048
+    seen_tables: int = 64
 
 
 class AggregateResult(Model):

@@ -18,7 +18,7 @@ _LATER = frozenset({"identity", "late_table", "transform", "deduplicate", "contr
 POSITION = ("_topic", "_partition", "_offset")
 """Columns of a raw stream's rows that say where the event stands in the log."""
 
-MOST_RECORDS = 10_000_000
+MOST_RECORDS = 2_000_000
 MOST_PARALLELISM = 64
 MOST_FLUSHES = 16
 """Bounds of operational options; what is in flight and what waits travels in one payload."""

@@ -161,11 +161,12 @@ class Duplicates:
         self._max_ms = int(maxima[-1])
         return pl.Series((before != _NEVER) & (before >= maxima[:-1] - self._within_ms))
 
-    def remembered(self, sealed_keys: int = SEALED_KEYS) -> Remembered:
+    def remembered(self, sealed_keys: int = SEALED_KEYS, most_tables: int = 64) -> Remembered:
         """Forget what is out of reach, and put small tables together.
 
         A table is written again together with those that came after it while it has at most twice
-        as many keys as they have; so there are few, and a key is written a few times only.
+        as many keys as they have; so there are few, and a key is written a few times only. The
+        newest ones are put together as well where there would be more than `most_tables`.
         """
         if self._max_ms == _NEVER:
             return Remembered(None, [], None)
@@ -179,7 +180,8 @@ class Duplicates:
         parts = [joined(self._fresh, reach_ms)] if self._fresh else []
         while parts and kept:
             last = kept[-1][0].blob.row_count
-            if last >= sealed_keys or last > 2 * sum(len(part.high) for part in parts):
+            settled = last >= sealed_keys or last > 2 * sum(len(part.high) for part in parts)
+            if settled and len(kept) < most_tables:
                 break
             parts.append(kept.pop()[1])
         added = joined(parts, reach_ms) if parts else None

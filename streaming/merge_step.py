@@ -21,13 +21,16 @@ def combine_inline(plan: StreamPlan, task: CombineTask) -> CombineResult:
     size_bytes = sum(s.blob.size_bytes for s in task.segments)
     rows = sum(s.blob.row_count for s in task.segments)
 
-    def estimated(frame: pl.DataFrame) -> Blob:
+    def estimated(frame: pl.DataFrame, beside_bytes: int | None = None) -> Blob:
         # Later branches depend on this number, so it follows from recorded ones and not from the
         # length of this encoding.
         size = size_bytes * frame.height // rows
+        if beside_bytes is not None:
+            size = 2 * size + beside_bytes
         return Blob(row_count=frame.height, size_bytes=size, inline=to_bytes(frame))
 
-    return combine_result(combined, estimated(combined.kept), estimated(combined.emitted))
+    emitted = estimated(combined.emitted, task.rows_beside_bytes)
+    return combine_result(combined, estimated(combined.kept), emitted)
 
 
 def combine_result(combined: Combined, kept: Blob, emitted: Blob) -> CombineResult:

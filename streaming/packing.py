@@ -27,7 +27,10 @@ _SAME = "@seen"
 _PAIRS = ("stale",)
 """Lists of pairs that came after states had been packed; one that no partition has is left out."""
 
-_NUMBERS = ("cursor", "planned", "end", "until", "max_event_ms", "silent_since_ms", "cut_ms")
+_OFFSETS = ("planned", "end", "until")
+"""Written as distances from the cursor, which are small."""
+
+_NUMBERS = ("cursor", *_OFFSETS, "max_event_ms", "silent_since_ms", "cut_ms")
 
 Values = dict[str, Any]
 Column = Sequence[int | None]
@@ -93,7 +96,7 @@ def unpack_state(values: Values) -> Values:
 
 def _pack_partitions(partitions: list[Values]) -> Values:
     """Write everything of the partitions but what they remember, column by column."""
-    columns: list[Column] = [[p[name] for p in partitions] for name in _NUMBERS]
+    columns: list[Column] = [[_near(p, name, -1) for p in partitions] for name in _NUMBERS]
     entries = [entry for p in partitions for entry in p["index"]]
     later = {name: _pack_pairs([p[name] for p in partitions]) for name in _PAIRS}
     return {
@@ -130,7 +133,7 @@ def _unpack_partitions(packed: Values, count: int) -> list[Values]:
     offsets, maxima = unpack_columns(packed["entries"], 2)
     entries = iter(zip(offsets, maxima, strict=True))
     later = {name: _unpack_pairs(packed.get(name, {}), count) for name in _PAIRS}
-    return [
+    partitions: list[Values] = [
         {
             **{name: lists[i] for name, lists in later.items()},
             **{name: column[i] for name, column in zip(_NUMBERS, columns, strict=True)},
@@ -139,6 +142,15 @@ def _unpack_partitions(packed: Values, count: int) -> list[Values]:
         }
         for i in range(count)
     ]
+    return [{**p, **{name: _near(p, name, 1) for name in _OFFSETS}} for p in partitions]
+
+
+def _near(partition: Values, name: str, sign: int) -> int | None:
+    """Give a number as a distance from the cursor (`sign` -1), or back, where it is an offset."""
+    number: int | None = partition[name]
+    if number is None or name not in _OFFSETS:
+        return number
+    return number + sign * int(partition["cursor"])
 
 
 def _without_seen(task: Values, seen: dict[str, Values]) -> Values:

@@ -1,15 +1,20 @@
 """Cut ranges: which records the next pieces of work read."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from pipelines.stream import StreamSpec
 from streaming.key_range import is_crowded
 from streaming.offset_range import OffsetRange
 from streaming.raw_flush import number_flushes
+from streaming.room import MOST_WAITING, inline_room, to_come, waiting
 from streaming.state import PartitionState, RangeTask, StreamState
 
 MAX_PLANNED = 256
 """Ranges planned and not merged, however small: they travel through continue-as-new."""
+
+MOST_TOGETHER = 64
+"""Small ranges, or references to what they remember, that travel in one activity."""
 
 
 @dataclass(frozen=True)
@@ -21,16 +26,21 @@ class Limits:
             their records.
         flushes: Flushes, or batches of a side output, that wait before planning is held back.
         small_records: Ranges below this many records in sum travel in one activity.
+        bounded: Whether what is in flight and waits is held within its room in the payloads; runs
+            that began before there was one go on as they were.
     """
 
     ranges: int = 8
     flushes: int = 8
     small_records: int = 20_000
+    bounded: bool = True
 
 
-def limits_of(spec: StreamSpec) -> Limits:
+def limits_of(spec: StreamSpec, *, bounded: bool = True) -> Limits:
     """Give the bounds that a stream's options ask for."""
-    return Limits(ranges=spec.limits.parallelism, flushes=spec.limits.max_pending_flushes)
+    return Limits(
+        ranges=spec.limits.parallelism, flushes=spec.limits.max_pending_flushes, bounded=bounded
+    )
 
 
 @dataclass(frozen=True)
@@ -60,11 +70,14 @@ def plan_ranges(state: StreamState, spec: StreamSpec, limits: Limits, now_ms: in
     share = max(1, limits.ranges // max(1, len(state.partitions)))
     if spec.deduplicate is not None:
         share = 1  # a range is judged by what the one before it left
-    for number in sorted(state.partitions, key=lambda n: _progress(state.partitions[n])):
-        partition = state.partitions[number]
+    in_flight = Counter(task.span.partition for task in state.planned)
+    unplanned = [n for n, p in state.partitions.items() if p.target > p.planned]
+    for number in sorted(unplanned, key=lambda n: _progress(state.partitions[n])):
+        partition, flying = state.partitions[number], in_flight[number]
+        if not _has_room(state, spec, limits):
+            break
         if _drifted(state, partition, spec):
             continue
-        flying = sum(1 for t in state.planned if t.span.partition == number)
         while partition.target > partition.planned and _has_room(state, spec, limits):
             unread = partition.target - partition.planned
             due_ms = partition.cut_ms + spec.trigger.interval_ms
@@ -76,16 +89,35 @@ def plan_ranges(state: StreamState, spec: StreamSpec, limits: Limits, now_ms: in
                 break
             tasks.append(_cut(state, partition, number, spec.trigger.max_records, now_ms))
             flying += 1
+    return Plan(_travelling(state, spec, limits, tasks), wake_ms)
+
+
+def _travelling(
+    state: StreamState, spec: StreamSpec, limits: Limits, tasks: list[RangeTask]
+) -> list[list[RangeTask]]:
+    """Put ranges together that travel in one activity, and note where their results go."""
     batches = _batches(tasks, limits)
+    if limits.bounded:
+        _share_room(state, spec, batches)
     if spec.raw:
         number_flushes(state, spec, batches)
-    return Plan(batches, wake_ms)
+    return batches
 
 
 def _has_room(state: StreamState, spec: StreamSpec, limits: Limits) -> bool:
     """Tell whether one more range may be in flight; a topic of many quiet partitions fits whole."""
     records = sum(t.span.stop - t.span.start for t in state.planned)
+    if limits.bounded and waiting(state) + to_come(spec, state.planned) >= MOST_WAITING:
+        return False
     return records < limits.ranges * spec.trigger.max_records and len(state.planned) < MAX_PLANNED
+
+
+def _share_room(state: StreamState, spec: StreamSpec, batches: list[list[RangeTask]]) -> None:
+    """Say how much of each result travels inline: a quarter of what room is left for a batch."""
+    for batch in batches:
+        share = inline_room(state, spec) // 4 // len(batch)
+        for task in batch:
+            task.inline_bytes = share
 
 
 def _progress(partition: PartitionState) -> tuple[bool, int]:
@@ -97,6 +129,7 @@ def _progress(partition: PartitionState) -> tuple[bool, int]:
 def held_back(state: StreamState, limits: Limits) -> bool:
     """Tell whether a sink or the merging is so far behind that nothing more may be read."""
     behind = max(len(state.flushes), state.side_batches) >= limits.flushes
+    behind = behind or (limits.bounded and waiting(state) >= MOST_WAITING)
     return behind or is_crowded(state.segments, state.key_ranges)
 
 
@@ -152,13 +185,14 @@ def _drifted(state: StreamState, partition: PartitionState, spec: StreamSpec) ->
 def _batches(tasks: list[RangeTask], limits: Limits) -> list[list[RangeTask]]:
     """Let small ranges travel together, in order, as many as `small_records` allow."""
     batches: list[list[RangeTask]] = []
-    room = 0
+    room = places = 0
     for task in tasks:
         records = task.span.stop - task.span.start
-        if records <= room:
+        needed = max(1, len(task.seen.tables) if task.seen else 0) if limits.bounded else 0
+        if records <= room and needed <= places:
             batches[-1].append(task)
-            room -= records
+            room, places = room - records, places - needed
         else:
             batches.append([task])
-            room = limits.small_records - records
+            room, places = limits.small_records - records, MOST_TOGETHER - needed
     return batches

@@ -22,6 +22,7 @@ from streaming.offset_range import OffsetRange
 from streaming.planner import catching_up
 from streaming.raw_flush import take_rows
 from streaming.raw_retirement import spare
+from streaming.room import flush_bytes, inline_budget, inline_room, table_bytes
 from streaming.seen import Seen, let_go
 from streaming.segment import Blob, Segment
 from streaming.side_output import SideName
@@ -86,6 +87,9 @@ class CombineTask(Model):
         whole_ms: Every window that ended up to here fires now, or did before; None when none does.
         last_end_ms: No window that it shows ends later; None when it shows none.
         rows_inline_bytes: Frozen rows above this size travel by reference.
+        kept_inline_bytes: Window state above this size does.
+        rows_beside_bytes: What frozen rows are counted with beyond twice the partials they come
+            from, in a merge in the workflow; None counts the partials once, and nothing else.
         key_ranges: Into how many key ranges it is cut; one merge does all of it where it is 1.
         early: What it shows beside the windows that have ended.
     """
@@ -100,6 +104,8 @@ class CombineTask(Model):
     whole_ms: int | None = None
     last_end_ms: int | None = None
     rows_inline_bytes: int = INLINE_LIMIT_BYTES
+    kept_inline_bytes: int = INLINE_LIMIT_BYTES
+    rows_beside_bytes: int | None = None
     key_ranges: int = 1
     early: Early | None = None
 
@@ -172,12 +178,14 @@ def next_combine(
     draining: bool = False,
     may_cut: Callable[[], bool] = lambda: True,
     early: Early | None = None,
+    bounded: bool = True,
 ) -> CombineTask | None:
     """Decide whether to merge segments now; depends on recorded numbers only.
 
     Windows fire as soon as the watermark passes their end, but while a backlog is read several
     ranges are merged at a time. What is to be shown early or closed by the clock is shown at once.
-    `may_cut` is asked before the first cut into key ranges.
+    `may_cut` is asked before the first cut into key ranges. `bounded` keeps what travels inline
+    within its room; runs that began before there was one go on as they were.
     """
     fire_ms = firing_watermark(state)
     fire_again(state, fire_ms)
@@ -186,7 +194,8 @@ def next_combine(
     due_ms = next_due_ms(state, windows)
     fires = fire_ms is not None and due_ms is not None and due_ms <= fire_ms
     inline_bytes = sum(s.blob.size_bytes for s in state.segments if s.blob.ref is None)
-    crowded = reference_count(state.segments) >= MAX_SEGMENTS or inline_bytes > MAX_INLINE_BYTES
+    most_inline = inline_budget(state, spec) // 2 if bounded else MAX_INLINE_BYTES
+    crowded = reference_count(state.segments) >= MAX_SEGMENTS or inline_bytes > most_inline
     bulk = catching_up(state, spec.trigger.max_records) and not draining
     enough = state.fresh_segments >= BULK_SEGMENTS and is_worth_merging(
         state.segments, state.fresh_segments, state.key_ranges
@@ -205,22 +214,45 @@ def next_combine(
         early, most = bounded_step(early, state, windows, fire_ms), windows.most_windows
     size = sum(s.blob.size_bytes for s in state.segments) * most
     inline = size <= INLINE_COMBINE_BYTES and all(s.blob.ref is None for s in state.segments)
-    crammed = spec.limits != Bounds() and len(state.flushes) >= Bounds().max_pending_flushes
     inline = inline and state.key_ranges == 1
-    return CombineTask(
+    task = CombineTask(
         name_seq=state.combine_seq,
         segments=list(state.segments),
         fire_ms=fire_ms,
         keep_ms=keeping_watermark(state),
-        inline=inline and not crammed,
+        inline=inline,
         fired_ms=state.fired_ms,
         whole_ms=None if fire_ms is None else windows.whole_ms(fire_ms),
         floor_ms=state.floor_ms,
         last_end_ms=_last_end_ms(state, windows, fire_ms if early is None else early.upto_ms),
-        rows_inline_bytes=CRAMMED_BYTES if crammed else INLINE_LIMIT_BYTES,
         key_ranges=state.key_ranges,
         early=early,
     )
+    return _within_room(state, spec, task, size) if bounded else _crammed(state, spec, task)
+
+
+def _within_room(
+    state: StreamState, spec: StreamSpec, task: CombineTask, merged_bytes: int
+) -> CombineTask:
+    """Let what a merge comes to travel inline as far as there is room, and note that it may."""
+    room, beside = inline_room(state, spec), table_bytes(spec)
+    if task.inline:
+        most = 2 * merged_bytes + beside
+        freed = sum(s.blob.size_bytes for s in task.segments)  # what is kept of it is not emitted
+        if most <= min(room + freed, flush_bytes(spec)):
+            state.combining_bytes = most - freed
+            return task.model_copy(update={"rows_beside_bytes": beside})
+    share = min(INLINE_LIMIT_BYTES, room // 2, flush_bytes(spec))
+    state.combining_bytes = 2 * share
+    changes = {"inline": False, "rows_inline_bytes": share, "kept_inline_bytes": share}
+    return task.model_copy(update=changes)
+
+
+def _crammed(state: StreamState, spec: StreamSpec, task: CombineTask) -> CombineTask:
+    """Bound the rows of each flush, once more of them wait than wait by default."""
+    if spec.limits == Bounds() or len(state.flushes) < Bounds().max_pending_flushes:
+        return task
+    return task.model_copy(update={"inline": False, "rows_inline_bytes": CRAMMED_BYTES})
 
 
 def _last_end_ms(state: StreamState, windows: Windowing, fire_ms: int | None) -> int | None:
@@ -232,6 +264,7 @@ def _last_end_ms(state: StreamState, windows: Windowing, fire_ms: int | None) ->
 
 def take_combined(state: StreamState, task: CombineTask, result: CombineResult) -> None:
     """Replace the merged segments by what was kept; what was emitted is the next flush."""
+    state.combining_bytes = 0
     later = state.segments[len(task.segments) :]
     state.segments = result.pieces + ([result.kept] if result.kept else []) + later
     state.fresh_segments = len(later)

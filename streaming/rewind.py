@@ -151,6 +151,7 @@ def apply_rewind(
     state.epoch, state.floor_ms = epoch, rewind.floor_ms
     state.garbage += [s.blob.ref for s in state.segments if s.blob.ref is not None]
     state.segments, state.fresh_segments, state.planned = [], 0, []
+    state.combining_bytes = 0
     state.watermark_ms = state.fired_ms = None
     forget_early(state)
     state.flushed_rows = 0

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
@@ -87,6 +88,8 @@ class RangeTask(_Mutable):
         flush_seq: Flush that its rows go to, of a raw stream; None where windows are flushed.
         key_ranges: Into how many key ranges the state was cut then, and a big partial with it.
         seen: What de-duplication remembers of the events before it.
+        inline_bytes: How much of its result travels inline; None for a range that was planned
+            before there was a bound.
     """
 
     span: OffsetRange
@@ -97,6 +100,7 @@ class RangeTask(_Mutable):
     flush_seq: int | None = None
     key_ranges: int = 1
     seen: Seen | None = None
+    inline_bytes: int | None = None
 
 
 class Retirement(_Mutable):
@@ -231,6 +235,7 @@ class StreamState(_Mutable):
         garbage: Objects that nothing needs any more.
         tuning: Operational options that somebody changed.
         complete_ms: Every window that ended at or before this time is in a flush.
+        combining_bytes: What may travel inline of the merge that runs; a next run begins it anew.
         accepting_loss: Whether somebody asked to go on without what is gone, and it is not yet so.
         alerts: Those that are open, or not yet recorded and told.
         alert_seq: Last alert numbered.
@@ -277,6 +282,7 @@ class StreamState(_Mutable):
     alerts: list[Alert] = []
     alert_seq: int = 0
     complete_ms: int | None = None
+    combining_bytes: int = Field(default=0, exclude=True)
 
     @property
     def bounded(self) -> bool:

@@ -7,6 +7,7 @@ from streaming import progress
 from streaming.state import Mode, StreamState
 from streaming.status import Outcome, StreamResult
 from workflows import clock, policies
+from workflows.garbage import leave_to_sweep
 from workflows.insistence import Insistence
 
 _OUTCOMES: dict[Mode, Outcome] = {"stopping": "stopped", "draining": "drained"}
@@ -15,6 +16,7 @@ _OUTCOMES: dict[Mode, Outcome] = {"stopping": "stopped", "draining": "drained"}
 async def end_stream(state: StreamState, insist: Insistence) -> StreamResult:
     """Save the state; an error that no retry heals ends the workflow with it."""
     progress.forget_planned(state)
+    leave_to_sweep(state)
     saving = stream_io.SaveInput(
         pipeline=state.pipeline,
         epoch=state.epoch,

@@ -15,11 +15,12 @@ from streaming.completeness import note_completeness
 from streaming.loss import LogSurvey
 from streaming.merge_step import combine_inline
 from streaming.plan import compile_stream
-from streaming.planner import caught_up, limits_of, plan_ranges
+from streaming.planner import Limits, caught_up, limits_of, plan_ranges
 from streaming.raw_retirement import retire_passed
 from streaming.report import stream_status
 from streaming.retirement import retire
 from streaming.rewind import forget_results
+from streaming.room import seen_inline_bytes, seen_tables
 from streaming.state import Mode, RangeTask, StreamState, decode_state
 from streaming.status import Outcome, RewindTo, Rewound, StreamResult, StreamStatus
 from streaming.tuning import Operation, TuningChange
@@ -27,7 +28,7 @@ from workflows import clock, policies
 from workflows.alert import keep_alerts
 from workflows.beside import Beside
 from workflows.ending import end_stream
-from workflows.garbage import GarbageRelease
+from workflows.garbage import GarbageRelease, leave_to_sweep
 from workflows.insistence import Insistence
 from workflows.key_combine import combine_outside, may_cut
 from workflows.opening import open_stream
@@ -70,6 +71,7 @@ class StreamWorkflow:
         self._changed = True
         self._accepts_loss = False
         self._rolling = False
+        self._bounded = False
         self._early: list[tuple[Mode, str]] = []
         self._failure: BaseException | None = None
         self._outcome: Outcome | None = None
@@ -188,6 +190,7 @@ class StreamWorkflow:
         return await self._end(self._state)
 
     def _begin(self, state: StreamState) -> None:
+        self._bounded = self._garbage.bounded = workflow.patched("bounded-payloads")
         watermark.take_up(state, clock.now_ms())
         self._read(state.planned)
         for sink in self._task.spec.sinks:
@@ -226,7 +229,7 @@ class StreamWorkflow:
                 return
             wake_ms = None
             if state.mode == "running" and not self._rolling:
-                plan = plan_ranges(state, spec, limits_of(spec), clock.now_ms())
+                plan = plan_ranges(state, spec, self._limits(), clock.now_ms())
                 wake_ms = plan.wake_ms
                 for batch in plan.batches:
                     self._reading.add(self._beside.compute(self._aggregate, batch))
@@ -246,8 +249,9 @@ class StreamWorkflow:
             note_completeness(state, windows)
         now, draining = early.wanted(state, spec, clock.now_ms()), state.mode == "draining"
         if combine := progress.next_combine(
-            state, spec, windows, draining=draining, early=now, may_cut=may_cut
-        ):
+            state, spec, windows, draining=draining, early=now, may_cut=may_cut,
+            bounded=self._bounded,
+        ):  # fmt: skip
             self._combining = True
             self._beside.compute(self._combine, combine)
         elif spec.raw:
@@ -266,6 +270,9 @@ class StreamWorkflow:
 
     # --- work beside the loop ----------------------------------------------------------------
 
+    def _limits(self) -> Limits:
+        return limits_of(self._operating, bounded=self._bounded)
+
     def _opened(self) -> StreamState:
         if self._state is None:
             raise ApplicationError("stream state is used before it was opened")
@@ -280,7 +287,10 @@ class StreamWorkflow:
         state = self._opened()
         names = ", ".join(str(task.span) for task in batch)
         asked_ms, abandoned = clock.now_ms(), self._reading.turn()
-        work = stream_io.AggregateInput(spec=self._task.spec, topic_id=state.topic_id, tasks=batch)
+        work = stream_io.AggregateInput(
+            spec=self._task.spec, topic_id=state.topic_id, tasks=batch,
+            seen_inline_bytes=seen_inline_bytes(state), seen_tables=seen_tables(state),
+        )  # fmt: skip
         deed = "stream.deliver_ranges" if self._task.spec.raw else "stream.aggregate_ranges"
         result = await self._insist.run(
             f"ranges {names}", deed, work, stream_io.AggregateResult,
@@ -322,7 +332,7 @@ class StreamWorkflow:
         state, event_time = self._opened(), self._task.spec.event_time
 
         def wanted() -> bool:
-            return not self._rolling and caught_up(state, limits_of(self._operating))
+            return not self._rolling and caught_up(state, self._limits())
 
         def rests() -> bool:
             return not self._rolling and (self._cut_ms or 0) - clock.now_ms() > POLL_MS
@@ -373,7 +383,9 @@ class StreamWorkflow:
             )
         progress.merge_next(state, self._task.spec, self._results, clock.now_ms())
         await self._quiesce()
-        workflow.continue_as_new(self._task.model_copy(update={"carried": state.encode()}))
+        leave_to_sweep(state)
+        carried = {"carried": state.encode(), "until": None, "rewind": None}
+        workflow.continue_as_new(self._task.model_copy(update=carried))
 
     def _history_is_long(self) -> bool:
         info = workflow.info()

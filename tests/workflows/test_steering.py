@@ -70,7 +70,7 @@ async def test_changed_options_outlive_a_stop_and_a_reset_goes_back(rig: StreamR
     [
         (Tuning(), "--reset, got none"),
         (Tuning(parallelism=0), "`--parallelism`: expected 1 to 64, got 0"),
-        (Tuning(max_records=10**8), "`--max-records`: expected 1 to 10,000,000"),
+        (Tuning(max_records=10**8), "`--max-records`: expected 1 to 2,000,000"),
         (Tuning(interval_ms=-1), "milliseconds, got -1"),
     ],
 )

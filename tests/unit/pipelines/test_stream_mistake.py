@@ -214,7 +214,7 @@ _MISTAKES = [
     (
         "sinks:",
         "trigger: {max_records: 0}\nsinks:",
-        "trigger.max_records: expected a whole number from 1 to 10,000,000, got `0`",
+        "trigger.max_records: expected a whole number from 1 to 2,000,000, got `0`",
     ),
     ("sinks:", "emit: finl\nsinks:", "emit: expected `final` or {updates: …}, got `finl`"),
     (

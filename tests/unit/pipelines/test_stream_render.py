@@ -75,7 +75,7 @@ def _specs() -> st.SearchStrategy[StreamSpec]:
             max_size=3,
             unique_by=lambda sink: sink.table,
         ),
-        trigger=st.builds(Trigger, interval_ms=_DURATION_MS, max_records=st.integers(1, 10**7)),
+        trigger=st.builds(Trigger, interval_ms=_DURATION_MS, max_records=st.integers(1, 2 * 10**6)),
         limits=st.builds(
             Bounds, parallelism=st.integers(1, 64), max_pending_flushes=st.integers(1, 16)
         ),

@@ -45,6 +45,7 @@ class Partition:
 
     within_ms: int
     sealed_keys: int = 500_000
+    most_tables: int = 64
     seen: Seen | None = None
 
     def read(self, batches: list[list[Event]]) -> list[bool]:
@@ -55,7 +56,7 @@ class Partition:
         for batch in batches:
             frame = frame_of(batch)
             found += duplicates.judge(frame, frame["at"]).to_list()
-        after = duplicates.remembered(self.sealed_keys)
+        after = duplicates.remembered(self.sealed_keys, self.most_tables)
         added = [] if after.added is None else [frozen(after.added)]
         if after.max_event_ms is not None:
             self.seen = Seen(max_event_ms=after.max_event_ms, tables=[*after.kept, *added])
@@ -84,6 +85,7 @@ def cut(events: list[Event], places: list[int]) -> list[list[Event]]:
     batches=st.lists(st.integers(0, 20), max_size=3),
     within_ms=st.integers(1, 30),
     sealed_keys=st.sampled_from([1, 3, 100]),
+    most_tables=st.integers(1, 4),
 )
 def test_duplicates_are_those_of_the_definition_wherever_ranges_and_batches_are_cut(
     events: list[Event],
@@ -91,11 +93,13 @@ def test_duplicates_are_those_of_the_definition_wherever_ranges_and_batches_are_
     batches: list[int],
     within_ms: int,
     sealed_keys: int,
+    most_tables: int,
 ) -> None:
-    partition = Partition(within_ms, sealed_keys)
+    partition = Partition(within_ms, sealed_keys, most_tables)
     found: list[bool] = []
     for span in cut(events, ranges):
         found += partition.read(cut(span, batches))
+        assert len(partition.sizes) <= most_tables
     assert found == by_definition(events, within_ms)
 
 

@@ -13,13 +13,17 @@ from streaming.planner import (
     plan_ranges,
 )
 from streaming.progress import take_delivered
+from streaming.room import MOST_WAITING, inline_budget, inline_room
+from streaming.seen import Seen, SeenTable
 from streaming.side_output import SideName
-from streaming.state import StreamState
+from streaming.state import Flush, StreamState
 from tests.unit.streaming.state_maker import (
     batches,
+    blob,
     flush,
     partition,
     plan_all,
+    segment,
     spec_with,
     state_of,
 )
@@ -177,14 +181,52 @@ def test_small_ranges_travel_together_and_big_ones_alone() -> None:
 def test_a_topic_of_many_quiet_partitions_is_read_in_one_step() -> None:
     state = state_of(*(partition(end=3) for _ in range(100)))
     plan = plan_ranges(state, spec_with(max_records=50), Limits(), 0)
-    assert [len(batch) for batch in plan.batches] == [100]
+    assert [len(batch) for batch in plan.batches] == [64, 36]
 
 
-def test_small_ranges_are_packed_up_to_the_bound_and_bounded_in_number() -> None:
+@pytest.mark.parametrize(("bounded", "count"), [(True, MOST_WAITING // 2), (False, MAX_PLANNED)])
+def test_small_ranges_are_packed_up_to_the_bound_and_bounded_in_number(
+    bounded: bool, count: int
+) -> None:
     state = state_of(*(partition(end=3) for _ in range(300)))
-    plan = plan_ranges(state, spec_with(max_records=1_000), Limits(small_records=30), 0)
+    limits = Limits(small_records=30, bounded=bounded)
+    plan = plan_ranges(state, spec_with(max_records=1_000), limits, 0)
     assert {len(batch) for batch in plan.batches[:-1]} == {10}
-    assert sum(len(batch) for batch in plan.batches) == MAX_PLANNED
+    assert sum(len(batch) for batch in plan.batches) == count
+
+
+def test_ranges_that_remember_much_travel_in_several_activities() -> None:
+    state = state_of(*(partition(end=3) for _ in range(9)))
+    for one in state.partitions.values():
+        one.seen = Seen(tables=[SeenTable(blob=blob("seen"), newest_ms=1)] * 16)
+    plan = plan_ranges(state, spec_with(max_records=50), Limits(), 0)
+    assert [len(batch) for batch in plan.batches] == [4, 4, 1]
+
+
+def test_results_in_flight_share_the_room_for_what_travels_inline() -> None:
+    spec, state = spec_with(), state_of(*(partition(end=1_000) for _ in range(8)))
+    state.flushes = [Flush(flush_seq=1, rows=blob(size_bytes=10_000), chunk_rows=1, sha256="")]
+    plan_ranges(state, spec, Limits(small_records=0), 0)
+    shares = [task.inline_bytes or 0 for task in state.planned]
+    assert shares[0] == (inline_budget(state, spec) - 10_000) // 4
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) + inline_room(state, spec) == inline_budget(state, spec) - 10_000
+
+
+def test_a_range_of_a_run_from_before_there_was_a_room_has_no_share() -> None:
+    state = state_of(partition(end=5))
+    plan_ranges(state, spec_with(), Limits(bounded=False), 0)
+    assert [task.inline_bytes for task in state.planned] == [None]
+
+
+def test_nothing_is_planned_while_too_many_objects_wait() -> None:
+    state = state_of(partition(end=5))
+    state.segments = [segment(0, None, blob("far"))] * MOST_WAITING
+    assert held_back(state, Limits())
+    assert plan_ranges(state, spec_with(), Limits(), 0) == Plan([], None)
+    assert not held_back(state, Limits(bounded=False))
+    state.segments.pop()
+    assert plan_ranges(state, spec_with(), Limits(), 0).batches
 
 
 def test_catching_up_means_that_a_whole_range_is_unread() -> None:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.payloads import INLINE_LIMIT_BYTES
-from pipelines.stream import Bounds
+from pipelines.stream import Bounds, SinkSpec
 from streaming.planner import Limits, plan_ranges
 from streaming.progress import (
     BULK_SEGMENTS,
@@ -21,9 +21,10 @@ from streaming.progress import (
     take_delivered,
     take_flushed,
 )
+from streaming.room import FLUSHES_BYTES, inline_budget, inline_room, table_bytes
 from streaming.segment import Blob
 from streaming.side_output import SideName
-from streaming.state import StreamState
+from streaming.state import Flush, StreamState
 from tests.unit.streaming.state_maker import (
     WINDOWS,
     batches,
@@ -180,13 +181,15 @@ def test_many_segments_are_combined_though_nothing_fires() -> None:
     assert next_combine(state, SPEC, WINDOWS) is None
 
 
-def test_many_inline_bytes_are_combined_though_nothing_fires() -> None:
+@pytest.mark.parametrize("bounded", [True, False])
+def test_many_inline_bytes_are_combined_though_nothing_fires(bounded: bool) -> None:
     state = with_segments(0, 0, watermark_ms=None)
-    state.segments[0] = segment(0, 0, blob(size_bytes=MAX_INLINE_BYTES))
+    most = inline_budget(state, SPEC) // 2 if bounded else MAX_INLINE_BYTES
+    state.segments[0] = segment(0, 0, blob(size_bytes=most))
     state.segments[1] = segment(0, 0, blob("far", size_bytes=10**9))
-    assert next_combine(state, SPEC, WINDOWS) is None
+    assert next_combine(state, SPEC, WINDOWS, bounded=bounded) is None
     state.segments.append(segment(0, 0, blob(size_bytes=1)))
-    assert next_combine(state, SPEC, WINDOWS) is not None
+    assert next_combine(state, SPEC, WINDOWS, bounded=bounded) is not None
 
 
 @pytest.mark.parametrize(
@@ -200,9 +203,40 @@ def test_many_inline_bytes_are_combined_though_nothing_fires() -> None:
 def test_workflow_combines_only_what_is_small_and_inline(table: Blob, inline: bool) -> None:
     state = with_segments(0, watermark_ms=10**9)
     state.segments[0] = segment(0, 0, table)
-    task = next_combine(state, SPEC, WINDOWS)
+    task = next_combine(state, SPEC, WINDOWS, bounded=False)
     assert task is not None
     assert task.inline is inline
+
+
+def test_workflow_combines_only_what_may_wait_inline_afterwards() -> None:
+    state = with_segments(0, watermark_ms=10**9)
+    beside = table_bytes(SPEC)
+    room = inline_budget(state, SPEC)
+    state.flushes = [Flush(flush_seq=1, rows=blob(size_bytes=room // 2), chunk_rows=1, sha256="")]
+    most = (room - room // 2 - beside) // 2
+    state.segments[0] = segment(0, 0, blob(size_bytes=most))
+    task = next_combine(state, SPEC, WINDOWS)
+    assert task is not None
+    assert (task.inline, task.rows_beside_bytes) == (True, beside)
+    assert inline_room(state, SPEC) <= 1
+    state.combining_bytes = 0
+    state.segments[0] = segment(0, 0, blob(size_bytes=most + 1))
+    task = next_combine(state, SPEC, WINDOWS)
+    assert task is not None
+    assert not task.inline
+    assert task.rows_inline_bytes + task.kept_inline_bytes <= state.combining_bytes
+    assert inline_room(state, SPEC) <= 1
+    take_combined(state, task, CombineResult())
+    assert inline_room(state, SPEC) == room - room // 2
+
+
+def test_a_flush_travels_inline_as_far_as_one_step_can_hand_it_to_all_sinks() -> None:
+    state = with_segments(0, watermark_ms=10**9)
+    state.segments[0] = segment(0, 0, blob(size_bytes=20_000))
+    sinks = [SinkSpec(kind="clickhouse", table=f"t{n}") for n in range(20)]
+    task = next_combine(state, SPEC.model_copy(update={"sinks": sinks}), WINDOWS)
+    assert task is not None
+    assert (task.inline, task.rows_inline_bytes) == (False, FLUSHES_BYTES // 20)
 
 
 def test_every_combine_has_a_number_of_its_own() -> None:
@@ -272,14 +306,14 @@ def test_side_output_and_its_objects_go_when_they_were_delivered(name: SideName)
     assert is_finished(state)
 
 
-def test_flushes_beyond_the_default_limit_travel_by_reference() -> None:
+def test_flushes_of_an_old_run_beyond_the_default_limit_travel_by_reference() -> None:
     state = state_of(partition(cursor=5))
     state.watermark_ms = 5_000
     state.segments, state.fresh_segments = [segment(0, 0)], 1
     state.flushes = [flush(n) for n in range(1, 9)]
-    usual = next_combine(state.model_copy(deep=True), spec_with(), WINDOWS)
+    usual = next_combine(state.model_copy(deep=True), spec_with(), WINDOWS, bounded=False)
     raised = spec_with().model_copy(update={"limits": Bounds(max_pending_flushes=16)})
-    crammed = next_combine(state, raised, WINDOWS)
+    crammed = next_combine(state, raised, WINDOWS, bounded=False)
     assert usual is not None
     assert crammed is not None
     assert (usual.inline, usual.rows_inline_bytes) == (True, INLINE_LIMIT_BYTES)

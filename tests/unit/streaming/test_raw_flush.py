@@ -78,7 +78,7 @@ class RawEngine:
         name = f"range-{task.epoch}-{span}"
         self.results[span.partition, span.start] = RangeResult(
             span=span, epoch=task.epoch, ledger=ledger, max_event_ms=maximum, rows=tables,
-            seen=run(close_duplicates(self.store, name, duplicates)),
+            seen=run(close_duplicates(self.store, name, duplicates, 2_048, 64)),
         )  # fmt: skip
 
     def merge(self, _: int = 0) -> None:
