@@ -1,9 +1,10 @@
-"""`sluice generate`: writes sample events to Kafka."""
+"""`sluice generate`: writes sample events to Kafka, and sample tables to PostgreSQL."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,12 +22,13 @@ from starter.output import (
 )
 
 if TYPE_CHECKING:
+    from starter.generate_tables import TableSummary
     from starter.generate_write import WriteSummary
 
 PLAIN_INTERVAL_S = 2.0
 
 app = command_app(
-    """Write sample events to Kafka.
+    """Write sample events to Kafka, and sample tables to PostgreSQL.
 
     Example: sluice generate sales --events 2000000 --seed 1
     """
@@ -118,11 +120,54 @@ def flights(
     _print(asyncio.run(run()), output)
 
 
+@app.command()
+def orders(
+    rows: Annotated[int, typer.Option(min=0, help="Orders, dirty ones included.")] = 100_000,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same rows.")] = 1,
+    days: Annotated[int, typer.Option(min=1, help="Days that their changes are spread over.")] = 7,
+    start: Annotated[
+        str, typer.Option(help="First day in Europe/Berlin, such as 2026-03-25.")
+    ] = "2026-03-25",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Drop the tables and their rows first.")
+    ] = False,
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Make the tables `customers`, `products` and `orders` in PostgreSQL, and fill them.
+
+    The same seed gives the same rows, whatever the machine. Of any 1,000 orders in a row 28 are
+    dirty, each in one way; 29 March 2026 has 23 hours.
+
+    Example: sluice generate orders --rows 2000000
+    """
+    import asyncio
+
+    from common.settings_load import load_settings
+    from devstack.sample.orders import OrdersShape
+    from starter.generate_tables import write_orders
+
+    shape = OrdersShape(rows, seed, days, _day(start))
+    with _progress("orders", rows, "rows") as progress:
+        summary = asyncio.run(
+            write_orders(load_settings().postgres, shape, fresh=fresh, progress=progress)
+        )
+    _print_tables(summary, output)
+
+
+def _day(text: str) -> date:
+    from common.errors import UsageError
+
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"`--start`: expected a day such as 2026-03-25, got `{text}`") from None
+
+
 @contextmanager
-def _progress(topic: str, total: int) -> Iterator[Callable[[int], None]]:
+def _progress(topic: str, total: int, what: str = "events") -> Iterator[Callable[[int], None]]:
     """Show how far writing got: a bar on a terminal, else a line now and then, on stderr."""
     if not sys.stderr.isatty():
-        yield _plain_progress(topic, total)
+        yield _plain_progress(topic, total, what)
         return
     from rich.console import Console
     from rich.progress import (
@@ -146,7 +191,7 @@ def _progress(topic: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _plain_progress(topic: str, total: int) -> Callable[[int], None]:
+def _plain_progress(topic: str, total: int, what: str) -> Callable[[int], None]:
     began = last = time.monotonic()
 
     def tell(done: int) -> None:
@@ -154,7 +199,7 @@ def _plain_progress(topic: str, total: int) -> Callable[[int], None]:
         now = time.monotonic()
         if now - last >= PLAIN_INTERVAL_S and done < total:
             last = now
-            say(f"{topic}  {done:,} of {total:,} events  {format_rate(done / (now - began))}")
+            say(f"{topic}  {done:,} of {total:,} {what}  {format_rate(done / (now - began))}")
 
     return tell
 
@@ -185,3 +230,21 @@ def _print(summary: "WriteSummary", output: OutputFormat) -> None:
     )
     if summary.events:
         show(f"  event time {iso_time(summary.first_ms)} to {iso_time(summary.last_ms)}")
+
+
+def _print_tables(summary: "TableSummary", output: OutputFormat) -> None:
+    if output is OutputFormat.JSON:
+        print_json({**summary.model_dump(), "seconds": round(summary.seconds, 3)})
+        return
+    orders = summary.tables["orders"]
+    per_second = orders / summary.seconds if summary.seconds > 0 else 0.0
+    others = "  ".join(
+        f"{name} {rows:,}" for name, rows in summary.tables.items() if name != "orders"
+    )
+    show(
+        f"orders  {orders:,} rows in {format_seconds(summary.seconds)}  {format_rate(per_second)}  "
+        f"{others}"
+    )
+    show(f"  changed from {summary.first_day} to {summary.last_day}, Europe/Berlin")
+    faults = ", ".join(f"{count:,} {fault}" for fault, count in summary.faults.items())
+    show(f"  dirty  {faults}")

@@ -39,7 +39,7 @@ COMMANDS = {
     "contract": Entry("starter.contract", None, "List, show and validate data contracts."),
     "stream": Entry("starter.stream", None, "Start, watch and steer streams."),
     "alerts": Entry("starter.alerts", "alerts", "List what waits, or waited, for a person."),
-    "generate": Entry("starter.generate", None, "Write sample events to Kafka."),
+    "generate": Entry("starter.generate", None, "Write sample events and tables."),
     "sweep": Entry("starter.sweep", "sweep", "Delete objects that no stream can reach any more."),
     "worker": Entry("starter.worker", "worker", "Run worker processes in the foreground."),
     "settings": Entry("starter.settings", "settings", "Show the effective settings."),

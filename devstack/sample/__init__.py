@@ -1,1 +1,1 @@
-"""Sample data: made-up sales and the real flights of New York, as columns of records."""
+"""Sample data, as columns: made-up sales and orders, and the real flights of New York."""
