@@ -1,5 +1,6 @@
 """Every batch target, in every mode: twice is once, zombies are harmless, nothing is left."""
 
+import asyncio
 import contextlib
 import itertools
 
@@ -291,3 +292,17 @@ async def test_staging_and_cleaning_killed_at_any_change_leave_nothing(
         assert await batch_case.final() == ordered(wanted)
         if ended:
             break
+
+
+@each_mode
+async def test_publishing_twice_at_the_same_time_is_publishing_once(
+    batch_case: BatchCase, mode: WriteMode
+) -> None:
+    batches = [slotted(mode, batch) for batch in (FIRST, SECOND)]
+    for place, batch in enumerate(batches, 1):
+        table = batch_case.table(mode, batch)
+        tokens = await batch_case.staged(table, batch.rows)
+        await asyncio.gather(*(batch_case.target.publish(table, tokens) for _ in range(3)))
+        await batch_case.target.discard(table)
+        assert await batch_case.final() == ordered(expected_rows(mode, batches[:place]))
+    assert not [name for name in await batch_case.catalogue() if "stage" in name]
