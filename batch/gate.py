@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import polars as pl
 
@@ -89,7 +90,11 @@ class CompiledGate:
     lost: tuple[UniqueKey, ...] = ()
 
     def profile(
-        self, chunk: int, parts: Sequence[pl.DataFrame], tallies: list[list[RuleTally]]
+        self,
+        chunk: int,
+        parts: Sequence[pl.DataFrame],
+        tallies: list[list[RuleTally]],
+        part: Literal["all", "extracted", "clean"] = "all",
     ) -> Profile:
         """Make the profile of a chunk.
 
@@ -97,12 +102,16 @@ class CompiledGate:
             chunk: Its number.
             parts: Its clean rows, after duplicates were dropped.
             tallies: What `contract.apply` and `rows.apply` told of each part, in order.
+            part: See `Profile`; `extracted` has rows of no use to other checks.
         """
+        clean = [] if part == "extracted" else list(parts)
+        measures = () if part == "extracted" else self.measures
         return Profile(
             chunk=chunk,
-            rows=sum(part.height for part in parts),
+            part=part,
+            rows=sum(one.height for one in clean),
             tallies=added_tallies(tallies),
-            measured=[measure.start(parts) for measure in self.measures],
+            measured=[measure.start(clean) for measure in measures],
         )
 
 
@@ -211,14 +220,15 @@ def decide(
         run_id: Names the run.
     """
     ordered = sorted(profiles, key=lambda profile: profile.chunk)
-    tallies = {one.rule: one for one in added_tallies([one.tallies for one in ordered])}
-    results = [_row_result(rule, tallies.get(rule.key)) for rule in gate.contract.rules]
+    extracted = [profile for profile in ordered if profile.part != "clean"]
+    clean = [profile for profile in ordered if profile.part != "extracted"]
+    results = [_row_result(rule, _tally_of(rule, extracted)) for rule in gate.contract.rules]
     contract_keys = [one for one in gate.keys if one.key.startswith("contract:")]
     results += [_key_result(one, facts) for one in contract_keys]
     results += [_lost_result(one) for one in gate.lost]
     metrics: dict[str, float] = {}
     for place, check in enumerate(gate.checks):
-        results += _results(gate, str(place), check, ordered, tallies, facts, metrics)
+        results += _results(gate, str(place), check, clean, facts, metrics)
     return GateReport(
         pipeline=pipeline,
         interval=interval,
@@ -232,8 +242,8 @@ def decide(
 
 
 def _results(
-    gate: CompiledGate, key: str, check: Check, profiles: list[Profile],
-    tallies: dict[str, RuleTally], facts: BatchFacts, metrics: dict[str, float],
+    gate: CompiledGate, key: str, check: Check, profiles: list[Profile], facts: BatchFacts,
+    metrics: dict[str, float],
 ) -> list[CheckResult]:  # fmt: skip
     """Give the results of one check of the file: one, or one for each of its columns."""
     if check.check == "unique":
@@ -246,7 +256,7 @@ def _results(
     measure = next((one for one in gate.measures if one.key == key), None)
     if measure is None:
         found = [rule for rule in gate.rows.rules if rule.key.split(":")[0] == key]
-        return [_row_result(rule, tallies.get(rule.key)) for rule in found]
+        return [_row_result(rule, _tally_of(rule, profiles)) for rule in found]
     parts = [one for profile in profiles for one in profile.measured if one.check == key]
     if len(parts) != len(profiles):
         return [_error(check, "expected a profile of every chunk with this check")]
@@ -269,11 +279,19 @@ def _error(check: Check, message: str) -> CheckResult:
     )  # fmt: skip
 
 
+def _tally_of(rule: RowRule, profiles: list[Profile]) -> RuleTally | None:
+    """Add up what all chunks told of a rule; None where one told nothing."""
+    told = [[one for one in profile.tallies if one.rule == rule.key] for profile in profiles]
+    if not all(told):
+        return None
+    return next(iter(added_tallies(told)), RuleTally(rule=rule.key))
+
+
 def _row_result(rule: RowRule, tally: RuleTally | None) -> CheckResult:
     name = f"{rule.name} {rule.field}" if rule.field and rule.field not in rule.name else rule.name
     if tally is None or tally.error:
         told = tally.error if tally else ""
-        message = told or "expected a tally of this check, got none; no chunk was looked at"
+        message = told or "expected a tally of this check from every chunk, got none of some"
         return CheckResult(
             name=name, check=rule.check, severity=rule.severity, outcome="error",
             expected=rule.expected, message=message,

@@ -1,5 +1,7 @@
 """What the gate needs to know of one chunk: small, mergeable, the rows themselves stay away."""
 
+from typing import Literal
+
 from batch.gate_report import MOST_SAMPLES, Sample
 from common.payloads import Model
 
@@ -51,12 +53,15 @@ class Profile(Model):
 
     Attributes:
         chunk: Number of the chunk.
+        part: `all` of an ordinary chunk. With an `aggregate` in the steps, chunks have what was
+            `extracted`, and the groups, one chunk more, what is `clean`.
         rows: Clean rows.
         tallies: Checks of rows, by key, of this chunk.
         measured: Checks of the whole batch.
     """
 
     chunk: int
+    part: Literal["all", "extracted", "clean"] = "all"
     rows: int = 0
     tallies: list[RuleTally] = []
     measured: list[Measured] = []

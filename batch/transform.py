@@ -202,6 +202,7 @@ def compile_batch(columns: Mapping[str, FieldType], steps: Iterable[EtlStep]) ->
         PipelineSpecError: A step does not fit the columns.
     """
     types = dict(columns)
+    _check_names(types)
     compiled: list[BatchStep] = []
     waiting = iter(steps)
     for step in waiting:
@@ -215,7 +216,16 @@ def compile_batch(columns: Mapping[str, FieldType], steps: Iterable[EtlStep]) ->
             final = behind.types if behind else grouping.types
             return CompiledBatch(dict(columns), tuple(compiled), types, final, grouping, behind)
         compiled += _compile(step, types)
+        _check_names(types)
     return CompiledBatch(dict(columns), tuple(compiled), types, types)
+
+
+def _check_names(types: Mapping[str, FieldType]) -> None:
+    if RECORD in types:
+        raise PipelineSpecError(
+            f"transform: expected columns of other names than `{RECORD}`, which every row has; "
+            "read the column under another name"
+        )
 
 
 def _compile(step: EtlStep, types: dict[str, FieldType]) -> Iterator[BatchStep]:

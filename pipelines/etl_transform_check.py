@@ -161,7 +161,9 @@ def _rename(document: Document, path: Path, names: Values, columns: Columns) -> 
     }  # fmt: skip
     taken = set(columns.known) - set(found)
     for old, new in found.items():
-        if new in taken:
+        if new.startswith("_"):
+            document.report((*path, old), f"expected a name that begins with a letter, got `{new}`")
+        elif new in taken:
             document.report((*path, old), f"expected a name of its own, got `{new}` again")
         taken.add(new)
     columns.known = {found.get(name, name): kind for name, kind in columns.known.items()}
@@ -198,7 +200,9 @@ def _aggregate(document: Document, path: Path, values: Values, columns: Columns)
     made = values.get("columns", {})
     for name, text in (made if isinstance(made, dict) else {}).items():
         here = (*path, "columns", name)
-        if name in grouped:
+        if name.startswith("_"):
+            document.report(here, "expected a name that begins with a letter")
+        elif name in grouped:
             document.report(here, "expected a name of its own, got the name of a group key")
         found = None
         if text is not MISSING:

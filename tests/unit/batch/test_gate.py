@@ -175,6 +175,30 @@ def test_check_that_cannot_run_is_an_error_and_blocks() -> None:
     assert [one.outcome for one in nothing.checks] == ["error", "error", "error", "passed"]
 
 
+def test_batch_without_a_row_or_a_chunk_breaks_no_rule_of_rows() -> None:
+    checks = [{"check": "not_null", "field": "id"}, {"check": "sql", "expression": "count(*) = 0"}]
+    for count in (0, 1, 2):
+        report = report_of(gate_of(*checks), [[]] * count)
+        assert [one.outcome for one in report.checks] == ["passed", "passed"]
+
+
+def test_check_that_one_chunk_tells_nothing_of_is_an_error() -> None:
+    gate = gate_of({"check": "not_null", "field": "id"}, rules=[
+        FieldRule(rule="big.required", field="big", kind="required")])  # fmt: skip
+    cleaned = compile_batch(TYPES, []).apply(frame([(1, None, None, 1)]))
+    contract, rows = gate.contract.apply(cleaned, 0)[1], gate.rows.apply(cleaned, 0)[1]
+    whole = gate.profile(0, [cleaned.rows], [contract, rows])
+    facts = BatchFacts(BatchLedger(extracted=1, loaded=1), {}, END_US)
+    found = decide(gate, [whole, gate.profile(1, [], [contract])], facts, "orders")
+    assert [one.outcome for one in found.checks] == ["passed", "error"]
+    parts = [
+        gate.profile(0, [cleaned.rows], [contract], part="extracted"),
+        gate.profile(1, [cleaned.rows], [rows], part="clean"),
+    ]
+    found = decide(gate, parts, facts, "orders")
+    assert [one.outcome for one in found.checks] == ["passed", "passed"]
+
+
 def test_rows_that_went_astray_fail_the_reconciliation() -> None:
     gate = gate_of({"check": "reconciliation", "tolerance": 1})
     for staged, outcome in ((1, "passed"), (2, "passed"), (3, "failed")):

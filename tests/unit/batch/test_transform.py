@@ -279,6 +279,13 @@ def test_constant_that_overflows_is_refused_before_any_row() -> None:
         batch({"derive": {"x": "2147483647 + 1"}})
 
 
+def test_column_of_the_name_that_tells_records_apart_is_refused() -> None:
+    with pytest.raises(PipelineSpecError, match="expected columns of other names than `_row`"):
+        compile_batch({"_row": TYPES["id"]}, [])
+    with pytest.raises(PipelineSpecError, match="expected columns of other names than `_row`"):
+        batch({"rename": {"id": "_row"}})
+
+
 def test_second_aggregate_is_refused() -> None:
     again = {"aggregate": {"columns": {"sum": "sum(rows)"}}}
     with pytest.raises(PipelineSpecError, match="expected one `aggregate`"):

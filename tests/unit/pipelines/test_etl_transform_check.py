@@ -65,6 +65,7 @@ def test_steps_that_fit_are_built_and_type_the_columns(countries: Path) -> None:
             "transform[0].drop: expected at least one column to stay",
         ),
         ("rename: {amount: country}", "transform[0].rename.amount: expected a name of its own"),
+        ("rename: {amount: _row}", "transform[0].rename.amount: expected a name that begins with"),
         ("cast: {changed: date}", "transform[0].cast.changed: expected a cast of `timestamp(6)`"),
         ("cast: {tags: string}", "transform[0].cast.tags: expected a cast of `list<string>?`"),
         (
