@@ -1,11 +1,13 @@
-"""The contract that a stream's file names, in place of fields."""
+"""The contract that a file names: read, with its problems at the place of its name."""
 
 from pathlib import Path
 from typing import Any
 
 from common.errors import ContractSpecError, UnknownNameError
+from contracts.contract import Contract
 from contracts.document import MISSING, Document
 from contracts.load import contract_for
+from contracts.problem import Path as Place
 
 Values = dict[str, Any]
 
@@ -21,12 +23,20 @@ def take_contract(document: Document, values: Values) -> bool:
         return True
     if "fields" in source or source.get("contract", MISSING) is MISSING:
         return False
-    name, path = source["contract"], ("source", "contract")
+    contract = read_contract(document, ("source", "contract"), source["contract"])
+    if contract is None:
+        return False
+    source["fields"] = {field.name: field.type for field in contract.fields}
+    source["contract"] = contract.pinned
+    return True
+
+
+def read_contract(document: Document, path: Place, name: str) -> Contract | None:
+    """Read the contract of a name; None when there is none without mistakes, with the problem."""
     try:
-        contract = contract_for(name, Path(document.file))
+        return contract_for(name, Path(document.file))
     except UnknownNameError as error:
         document.report(path, str(error))
-        return False
     except ContractSpecError as error:
         first = str(error).splitlines()[0]
         document.report(
@@ -34,7 +44,4 @@ def take_contract(document: Document, values: Values) -> bool:
             f"expected a contract without mistakes, got some in `{name}`, the first is {first}; "
             "see `sluice contract validate`",
         )
-        return False
-    source["fields"] = {field.name: field.type for field in contract.fields}
-    source["contract"] = contract.pinned
-    return True
+    return None

@@ -27,10 +27,12 @@ targets:
 """
 
 
-def check(folder: Path, *parts: str, head: str = ORDERS) -> tuple[dict[str, Any], list[str]]:
-    """Read and check a file of a head, some parts and a target; gives `line path: text`."""
+def check(
+    folder: Path, *parts: str, head: str = ORDERS, targets: str = TARGETS
+) -> tuple[dict[str, Any], list[str]]:
+    """Read and check a file of a head, some parts and targets; gives `line path: text`."""
     path = folder / "orders.yaml"
-    path.write_text("".join((head, *parts, TARGETS)), encoding="utf-8")
+    path.write_text("".join((head, *parts, targets)), encoding="utf-8")
     document = Document(str(path))
     node = compose(path, document, "a pipeline")
     assert node is not None
