@@ -14,6 +14,7 @@ from backports import zstd
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from batch.chunk import CursorWindow, Settled
 from common.errors import SourceRefusedError
 from pipelines.data_interval import parse_interval
 from pipelines.etl_source import FileSource
@@ -297,3 +298,11 @@ async def test_a_record_without_an_end_is_refused(
     monkeypatch.setattr("connectors.file_text.MAX_RECORD_BYTES", 1_000)
     with pytest.raises(SourceRefusedError, match="a longer one at byte 4; a quote may never be"):
         await read_files(tmp_path, "x.csv")
+
+
+async def test_files_have_nothing_to_settle_and_no_snapshot(tmp_path: Path) -> None:
+    source = source_of(tmp_path, FileSource(url="x.csv", format="csv"))
+    window = CursorWindow(start="a", end="b")
+    assert await source.settle(window, None) == Settled(window=window)
+    with pytest.raises(SourceRefusedError, match="expected a source with snapshots"):
+        source.at_one_moment()
