@@ -34,7 +34,9 @@ FUNCTION_WORDS = (
     "abs", "round", "floor", "ceil", "coalesce", "concat", "lower", "upper", "length",
     "substring", "trim", "extract", "date_trunc", "cast", "nullif", *SEARCH_WORDS,
 )  # fmt: skip
-EXTRACT_UNITS = ("year", "month", "day", "hour", "minute", "second")
+EXTRACT_UNITS = (
+    "year", "quarter", "month", "week", "day", "doy", "dow", "isodow", "hour", "minute", "second",
+)  # fmt: skip
 TRUNCATE_UNITS = ("second", "minute", "hour", "day", "week", "month", "quarter", "year")
 
 _CAST_NAMES: dict[exp.DType, FieldType] = {

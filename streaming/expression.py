@@ -22,6 +22,7 @@ from streaming.expression_search import SEARCH_COMPILERS
 from streaming.field_dtype import INSTANT, INSTANT_US, polars_type
 
 _WIDER = {"int32": pl.Int64(), "int64": pl.Int128()}
+_DAY_OF = {"doy": "ordinal_day", "dow": "weekday", "isodow": "weekday"}
 _TRUNCATE = {
     "second": "1s",
     "minute": "1m",
@@ -299,8 +300,10 @@ def _simple_case(text: pl.Expr, *pairs: str) -> pl.Expr:
 
 
 def _extract(node: Operation, parts: list[pl.Expr]) -> pl.Expr:
-    part: pl.Expr = getattr(parts[0].dt, str(node.constant))()
-    return part.cast(pl.Int64)
+    unit = str(node.constant)
+    part: pl.Expr = getattr(parts[0].dt, _DAY_OF.get(unit, unit))()
+    part = part.cast(pl.Int64)
+    return part % 7 if unit == "dow" else part
 
 
 _RAISING: dict[str, RaisingCompiler] = {

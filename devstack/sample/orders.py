@@ -14,7 +14,7 @@ from common.errors import UsageError
 
 ZONE = ZoneInfo("Europe/Berlin")
 FIRST_DAY = date(2026, 3, 25)
-"""Fixed, so that the same seed gives the same rows on any day; its month has a day of 23 hours."""
+"""Fixed, so that the same seed gives the same rows on any day; the fifth day has 23 hours."""
 
 CATEGORIES = ("audio", "books", "garden", "kitchen", "office", "outdoor", "sports", "toys")
 COUNTRIES = ("DE", "AT", "CH", "NL", "FR", "BE", "DK", "PL", "SE", "IT", "ES", "US")

@@ -26,6 +26,7 @@ _NUMBER_PAIRS = [
     "h {} d",
 ]
 _UNITS = ["year", "month", "day", "hour", "minute", "second"]
+_EXTRACTED = [*_UNITS, "quarter", "week", "doy", "dow", "isodow"]
 _TRUNCATED = [*_UNITS, "week", "quarter"]
 _PAIRS_OF_TYPE = [("s", "t"), ("ts", "tm"), ("day", "date '1980-01-01'")]
 _PLAIN = r"""
@@ -222,7 +223,7 @@ _EXPRESSIONS = [
         for left, right in _PAIRS_OF_TYPE
         for operator in _OPERATORS[4:]
     ),
-    *(f"extract({unit} from {field})" for unit in _UNITS for field in ("ts", "day")),
+    *(f"extract({unit} from {field})" for unit in _EXTRACTED for field in ("ts", "day")),
     *(f"date_trunc('{unit}', {field})" for unit in _TRUNCATED for field in ("ts", "day")),
     *_PLAIN.strip().splitlines(),
 ]
