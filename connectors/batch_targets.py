@@ -1,19 +1,23 @@
 """Opening a target of batches by the kind and the connection that a pipeline file names."""
 
+from typing import get_args
 from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
 from activities.etl_ports import BatchTarget
 from common.errors import SettingsError, UnknownNameError
-from common.settings import ClickHouseSettings, ConnectionSettings, Settings
+from common.settings import ClickHouseSettings, ConnectionSettings, PostgresSettings, Settings
 from connectors.clickhouse_batch import ANSWER_S, ClickHouseBatchTarget
 from connectors.clickhouse_client import ClickHouseConnection
 from connectors.lake_batch import LakeBatchTarget
 from connectors.object_store import ObstoreStore
+from connectors.postgres_batch import PostgresBatchTarget
 from connectors.sinks import lake_url
+from connectors.timescale_batch import TimescaleBatchTarget
+from pipelines.etl import TargetKind
 
-_KINDS = ("clickhouse", "lake")
+_KINDS = get_args(TargetKind)
 
 
 def open_target(kind: str, connection: str | None, settings: Settings) -> BatchTarget:
@@ -32,6 +36,10 @@ def open_target(kind: str, connection: str | None, settings: Settings) -> BatchT
     if kind == "lake":
         url = lake_url(settings)
         return LakeBatchTarget(ObstoreStore(url, settings.object_store, setting="lake.url"))
+    if kind == "postgres":
+        return PostgresBatchTarget(_dsn(kind, connection, settings, settings.postgres))
+    if kind == "timescaledb":
+        return TimescaleBatchTarget(_dsn(kind, connection, settings, settings.timescaledb))
     raise UnknownNameError(
         f"target `{kind}`: expected one of {', '.join(_KINDS)}; correct `targets`"
     )
@@ -50,6 +58,16 @@ def _named(name: str, kind: str, settings: Settings) -> ConnectionSettings:
             f"connection `{name}`: expected kind {kind}, got {found.kind}; name another one"
         )
     return found
+
+
+def _dsn(kind: str, name: str | None, settings: Settings, service: PostgresSettings) -> str:
+    if name is not None:
+        return _named(name, kind, settings).dsn.get_secret_value()
+    if service.dsn is None:
+        raise SettingsError(
+            f"`{kind}.dsn`: expected an address, got none; run `sluice up` or set it"
+        )
+    return service.dsn.get_secret_value()
 
 
 def clickhouse_settings(name: str | None, settings: Settings) -> ClickHouseSettings:

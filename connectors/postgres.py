@@ -19,12 +19,12 @@ from activities.ports import (
 )
 from common.errors import FatalError, SinkRefusedError, StaleEpochError
 from connectors.postgres_error import translated
+from connectors.postgres_found import look_up
 from connectors.postgres_load import COPY_ROWS, ChunkLoader
 from connectors.postgres_progress import tell, told
 from connectors.postgres_read import read_final
 from connectors.postgres_table import (
     BOOKKEEPING,
-    FoundTable,
     create_statements,
     create_view,
     mark_statement,
@@ -86,7 +86,7 @@ class PostgresSink:
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", PREPARE_LOCK)
                 for statement in BOOKKEEPING:
                     await connection.execute(statement)
-                found = await _found(connection, table.name)
+                found = await look_up(connection, quoted(table.name))
                 if found is None:
                     for statement in create_statements(table):
                         await connection.execute(statement)
@@ -211,48 +211,6 @@ class PostgresSink:
                     server_settings=_SESSION,
                 )  # fmt: skip
             return self._pool
-
-
-async def _found(connection: asyncpg.Connection, name: str) -> FoundTable | None:
-    relation = await connection.fetchrow(
-        "SELECT c.oid, c.relkind::text AS kind, obj_description(c.oid, 'pg_class') AS comment "
-        "FROM pg_class c WHERE c.oid = to_regclass($1)",
-        quoted(name),
-    )
-    if relation is None:
-        return None
-    columns = await connection.fetch(
-        "SELECT attname, format_type(atttypid, atttypmod) AS kind, attnotnull, "
-        "(atthasdef OR attidentity <> '' OR attgenerated <> '') AS has_default "
-        "FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-        relation["oid"],
-    )
-    keys = await connection.fetch(
-        "SELECT array(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = i.indrelid "
-        "AND a.attnum = ANY (i.indkey::int2[])) AS names FROM pg_index i "
-        "WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND "
-        "i.indexprs IS NULL",
-        relation["oid"],
-    )
-    triggers = await connection.fetch(
-        "SELECT tgname FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgname NOT "
-        "LIKE 'ts\\_%'",
-        relation["oid"],
-    )
-    is_table = relation["kind"] in ("r", "p")
-    has_rows = is_table and await connection.fetchval(
-        f"SELECT EXISTS (SELECT 1 FROM {quoted(name)})"
-    )
-    return FoundTable(
-        kind=relation["kind"],
-        comment=relation["comment"],
-        has_rows=bool(has_rows),
-        columns={
-            row["attname"]: (row["kind"], row["attnotnull"], row["has_default"]) for row in columns
-        },
-        unique_keys=[frozenset(row["names"]) for row in keys],
-        triggers=[row["tgname"] for row in triggers],
-    )
 
 
 async def _claim(connection: asyncpg.Connection, table: SinkTable) -> int:

@@ -4,7 +4,7 @@ The form is that of `COPY … WITH (FORMAT binary)` in PostgreSQL's manual: a he
 length of every field, a trailer.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import asyncpg
@@ -50,18 +50,26 @@ def encode_copy(
             piece is given out.
         SinkRefusedError: A type that cannot be copied in binary.
     """
-    kinds = [kind if isinstance(kind, PostgresType) else type_named(kind) for kind in types]
+    kinds = _kinds(types)
     yield HEADER
     for table in [rows] if isinstance(rows, (pa.Table, pa.RecordBatch)) else rows:
-        if table.num_columns != len(kinds):
-            raise ContractViolationError(
-                f"rows to copy: expected {len(kinds)} columns, got {table.num_columns}; name a "
-                "type for every column"
-            )
-        batches = table.to_batches() if isinstance(table, pa.Table) else [table]
-        for batch in batches:
-            yield from _pieces(batch, kinds, chunk_bytes)
+        yield from _encoded(table, kinds, chunk_bytes)
     yield TRAILER
+
+
+def _kinds(types: Sequence[str | PostgresType]) -> list[PostgresType]:
+    return [kind if isinstance(kind, PostgresType) else type_named(kind) for kind in types]
+
+
+def _encoded(table: Rows, kinds: list[PostgresType], chunk_bytes: int) -> Iterator[Bytes8]:
+    if table.num_columns != len(kinds):
+        raise ContractViolationError(
+            f"rows to copy: expected {len(kinds)} columns, got {table.num_columns}; name a "
+            "type for every column"
+        )
+    batches = table.to_batches() if isinstance(table, pa.Table) else [table]
+    for batch in batches:
+        yield from _pieces(batch, kinds, chunk_bytes)
 
 
 def _pieces(batch: pa.RecordBatch, kinds: list[PostgresType], chunk_bytes: int) -> Iterator[Bytes8]:
@@ -95,7 +103,7 @@ async def copy_in(
     table: str,
     columns: Sequence[str],
     types: Sequence[str | PostgresType],
-    rows: Rows | Iterable[Rows],
+    rows: Rows | Iterable[Rows] | AsyncIterable[Rows],
     schema: str | None = None,
 ) -> int:
     """Copy rows into a table; all or nothing.
@@ -117,7 +125,7 @@ async def copy_in(
     """
     status: str = await connection.copy_to_table(
         table,
-        source=_each(encode_copy(rows, types)),
+        source=_pieces_of(rows, types),
         columns=list(columns),
         schema_name=schema,
         format="binary",
@@ -125,9 +133,19 @@ async def copy_in(
     return int(status.rsplit(" ", 1)[-1])
 
 
-async def _each(pieces: Iterator[Piece]) -> AsyncIterator[Piece]:
-    for piece in pieces:
-        yield piece
+async def _pieces_of(
+    rows: Rows | Iterable[Rows] | AsyncIterable[Rows], types: Sequence[str | PostgresType]
+) -> AsyncIterator[Piece]:
+    if not isinstance(rows, AsyncIterable):
+        for piece in encode_copy(rows, types):
+            yield piece
+        return
+    kinds = _kinds(types)
+    yield HEADER
+    async for table in rows:
+        for piece in _encoded(table, kinds, CHUNK_BYTES):
+            yield piece
+    yield TRAILER
 
 
 def warm_up() -> None:

@@ -143,25 +143,32 @@ async def _state(connection: asyncpg.Connection, table: SinkTable, rows: pa.Tabl
     statement = upsert(table)
     for start in range(0, len(rows), STATEMENT_ROWS):
         part = rows.slice(start, STATEMENT_ROWS)
-        await connection.execute(statement, *_parameters(table, part))
+        await connection.execute(statement, *array_parameters(table.name, part))
 
 
-def _parameters(table: SinkTable, rows: pa.Table) -> list[list[Any]]:
-    """Turn columns into one array each, as the upsert takes them."""
-    lists = {column.name: column.type.base == "list" for column in table.columns}
+def array_parameters(name: str, rows: pa.Table) -> list[list[Any]]:
+    """Turn columns into one array each, as `postgres_table.unnested` takes them.
+
+    Args:
+        name: Of the table, for the message.
+        rows: At most `STATEMENT_ROWS`.
+
+    Raises:
+        ContractViolationError: A value that PostgreSQL cannot hold.
+    """
     result = []
-    for name in rows.schema.names:
-        values = rows[name]
+    for column in rows.schema.names:
+        values = rows[column]
         if (
             pa.types.is_large_string(values.type)
             and pc.any(pc.match_substring(values, "\x00")).as_py()
         ):
             raise ContractViolationError(
-                f"rows for `{table.name}`, column `{name}`: expected text without U+0000, got "
+                f"rows for `{name}`, column `{column}`: expected text without U+0000, got "
                 "some with it; "
                 "PostgreSQL cannot store that character, filter or replace it in the pipeline"
             )
-        result.append(_list_texts(values) if lists.get(name) else values.to_pylist())
+        result.append(_list_texts(values) if pa.types.is_list(values.type) else values.to_pylist())
     return result
 
 

@@ -21,6 +21,8 @@ _ARROW = {
     "boolean": pa.bool_(),
     "date": pa.date32(),
 }
+_IN_STREAMS = {"timestamp with time zone": "timestamp(3) with time zone"}
+"""What a stream wrote has milliseconds, in whatever column."""
 _BYTEWISE = ("text", "character varying")
 _AS_TEXT = ("uuid", "jsonb")
 
@@ -29,7 +31,7 @@ def _arrow_type(kind: str) -> pa.DataType:
     if kind.endswith("[]"):
         return pa.list_(_arrow_type(kind[:-2]))
     if kind.startswith("timestamp"):
-        return pa.timestamp("ms", "UTC")
+        return pa.timestamp("ms" if "(3)" in kind else "us", "UTC")
     digits = re.fullmatch(r"numeric\((\d+),(\d+)\)", kind)
     if digits:
         return pa.decimal128(int(digits.group(1)), int(digits.group(2)))
@@ -52,25 +54,50 @@ async def read_final(
         SinkRefusedError: There is no such view.
     """
     view = quoted(f"{table}_final")
-    found = await connection.fetch(
-        "SELECT attname, format_type(atttypid, atttypmod) AS kind FROM pg_attribute "
-        "WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-        view,
-    )
-    if not found:
+    kinds = await column_kinds(connection, view)
+    if not kinds:
         raise SinkRefusedError(
             f"view `{table}_final`: expected to exist, got none; it is made when the stream starts"
         )
-    kinds: dict[str, str] = {row["attname"]: row["kind"] for row in found}
+    kinds = {name: _IN_STREAMS.get(kind, kind) for name, kind in kinds.items()}
+    return await read_view(connection, view, kinds, order_columns(list(kinds), time), limit)
+
+
+async def column_kinds(connection: asyncpg.Connection, relation_name: str) -> dict[str, str]:
+    """Map the columns of a relation to their types, in order; none where there is no relation."""
+    found = await connection.fetch(
+        "SELECT attname, format_type(atttypid, atttypmod) AS kind FROM pg_attribute "
+        "WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        relation_name,
+    )
+    return {row["attname"]: row["kind"] for row in found}
+
+
+async def read_view(
+    connection: asyncpg.Connection,
+    view: str,
+    kinds: dict[str, str],
+    order: list[tuple[str, bool]],
+    limit: int | None,
+) -> pa.Table:
+    """Read columns of a relation; UUIDs and JSON are text, and text orders by its bytes.
+
+    Args:
+        connection: In a transaction or not.
+        view: Its name as SQL writes it.
+        kinds: The columns to read, with their types.
+        order: Columns to order by, and whether descending.
+        limit: How many rows; None is all.
+    """
     shown = ", ".join(_expression(name, kind) for name, kind in kinds.items())
-    order = ", ".join(
+    by = ", ".join(
         f"{view}.{quoted(name)}"
         + (' COLLATE "C"' if kinds[name] in _BYTEWISE else "")
         + (" DESC" if down else "")
-        for name, down in order_columns(list(kinds), time)
+        for name, down in order
     )
     bound = f" LIMIT {int(limit)}" if limit is not None else ""
-    records = await connection.fetch(f"SELECT {shown} FROM {view} ORDER BY {order}{bound}")
+    records = await connection.fetch(f"SELECT {shown} FROM {view} ORDER BY {by}{bound}")
     columns: list[tuple[Any, ...]] = (
         list(zip(*records, strict=True)) if records else [() for _ in kinds]
     )

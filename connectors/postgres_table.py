@@ -1,6 +1,7 @@
 """A stream's table in PostgreSQL: its statements, and why an existing one is refused."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from activities.ports import SinkTable
@@ -108,13 +109,18 @@ def create_view(table: SinkTable) -> str:
 
 
 def upsert(table: SinkTable) -> str:
-    """Write the statement that takes one array per column and keeps the higher versions.
+    """Write the statement that takes one array per column and keeps the higher versions."""
+    kinds = [kind for kind, _ in expected_columns(table).values()]
+    return _keep_higher(table, unnested(kinds))
+
+
+def unnested(kinds: Sequence[str]) -> str:
+    """Write what selects the rows that come as one array per column, of these types.
 
     A list travels as JSON text, because unnest would flatten an array of arrays.
     """
-    expected = expected_columns(table)
     shown, arrays = [], []
-    for place, (kind, _) in enumerate(expected.values(), start=1):
+    for place, kind in enumerate(kinds, start=1):
         if kind.endswith("[]"):
             arrays.append(f"${place}::text[]")
             shown.append(
@@ -126,10 +132,8 @@ def upsert(table: SinkTable) -> str:
             plain = re.sub(r"\(.*?\)", "", kind)
             arrays.append(f"${place}::{plain}[]")
             shown.append(f"c{place}")
-    aliases = ", ".join(f"c{place}" for place in range(1, len(expected) + 1))
-    return _keep_higher(
-        table, f"{', '.join(shown)} FROM unnest({', '.join(arrays)}) AS incoming({aliases})"
-    )
+    aliases = ", ".join(f"c{place}" for place in range(1, len(kinds) + 1))
+    return f"{', '.join(shown)} FROM unnest({', '.join(arrays)}) AS incoming({aliases})"
 
 
 def upsert_from(table: SinkTable, stage: str) -> str:

@@ -42,32 +42,12 @@ class TimescaleSink(PostgresSink):
 
     async def _before(self, connection: asyncpg.Connection) -> list[str]:
         """Load the extension; PostgreSQL without it goes on as plain PostgreSQL."""
-        if not await connection.fetchval(
-            "SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'"
-        ):
-            return [
-                "TimescaleDB extension is not there: a plain PostgreSQL table stands in for "
-                "the hypertable"
-            ]
-        try:
-            async with connection.transaction():
-                await connection.execute("SELECT pg_advisory_xact_lock($1)", PREPARE_LOCK)
-                if await _functions(connection) is None:
-                    # The script of the embedded build leaves its own search path behind.
-                    path = await connection.fetchval("SELECT current_setting('search_path')")
-                    await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
-                    await connection.execute("SELECT set_config('search_path', $1, false)", path)
-        except _NO_EXTENSION as error:
-            return [
-                f"TimescaleDB extension cannot be loaded ({error}): a plain PostgreSQL table "
-                "stands in"
-            ]
-        return []
+        return await load_extension(connection)
 
     async def _shape(self, connection: asyncpg.Connection, table: SinkTable) -> list[str]:
         """Turn the new table into a hypertable."""
         time = _time_column(table)
-        schema = await _functions(connection)
+        schema = await extension_schema(connection)
         if schema is None:
             return []
         if time is None:
@@ -84,7 +64,7 @@ class TimescaleSink(PostgresSink):
     async def _after(self, connection: asyncpg.Connection, table: SinkTable) -> list[str]:
         """Set retention and compression; a policy that the server refuses is a note."""
         time = _time_column(table)
-        schema = await _functions(connection)
+        schema = await extension_schema(connection)
         if time is None or schema is None or not await _is_hypertable(connection, table.name):
             return await super()._after(connection, table)
         relation = f"{literal(quoted(table.name))}::regclass"
@@ -114,6 +94,30 @@ class TimescaleSink(PostgresSink):
         return notes
 
 
+async def load_extension(connection: asyncpg.Connection) -> list[str]:
+    """Load the extension where it can be; gives what somebody should know otherwise."""
+    if not await connection.fetchval(
+        "SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'"
+    ):
+        return [
+            "TimescaleDB extension is not there: a plain PostgreSQL table stands in for "
+            "the hypertable"
+        ]
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", PREPARE_LOCK)
+            if await extension_schema(connection) is None:
+                # The script of the embedded build leaves its own search path behind.
+                path = await connection.fetchval("SELECT current_setting('search_path')")
+                await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+                await connection.execute("SELECT set_config('search_path', $1, false)", path)
+    except _NO_EXTENSION as error:
+        return [
+            f"TimescaleDB extension cannot be loaded ({error}): a plain PostgreSQL table stands in"
+        ]
+    return []
+
+
 def _time_column(table: SinkTable) -> str | None:
     """Name the column that cuts the table; a unique key of a hypertable must have it."""
     return table.time if table.time in table.identity else None
@@ -130,7 +134,7 @@ def _compression(table: SinkTable, time: str) -> str:
     return f"timescaledb.compress_orderby = {literal(f'{order}, _key')}"
 
 
-async def _functions(connection: asyncpg.Connection) -> str | None:
+async def extension_schema(connection: asyncpg.Connection) -> str | None:
     """Name the schema of the extension's functions; None where it is not loaded."""
     schema: str | None = await connection.fetchval(
         "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = "

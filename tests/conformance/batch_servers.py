@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Iterable
-from typing import cast
+from typing import Any, cast
 
+import asyncpg
 import pyarrow as pa
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
@@ -13,9 +14,11 @@ from connectors.clickhouse_batch import ClickHouseBatchTarget
 from connectors.clickhouse_client import ClickHouseConnection
 from connectors.lake_batch import LakeBatchTarget
 from connectors.object_store import ObstoreStore
+from connectors.postgres_batch import PostgresBatchTarget
+from connectors.timescale_batch import TimescaleBatchTarget
 from tests.conformance.batch_case import BatchCase, Hook
 
-BATCH_KINDS = ("clickhouse", "lake")
+BATCH_KINDS = ("clickhouse", "lake", "postgres", "timescaledb")
 
 
 class _HookedClient:
@@ -128,3 +131,90 @@ async def lake_case(url: str, name: str) -> AsyncIterator[BatchCase]:
         return found
 
     yield BatchCase("lake", LakeBatchTarget(store), catalogue, hooked, name)
+
+
+class _HookedSession(asyncpg.Connection):  # type: ignore[misc]  # the driver has no types
+    """A connection that awaits a hook before each statement that may change something.
+
+    Within a transaction of the embedded TimescaleDB nobody else is served, so there the hook is
+    awaited outside of transactions only.
+    """
+
+    hook: Hook
+    alone = False
+    count = 0
+
+    async def execute(self, query: str, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - the driver's own signature
+        """Execute a statement."""
+        await self._next()
+        return await super().execute(query, *args, **options)
+
+    async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - the driver's own signature
+        """Execute a statement that tells what it did."""
+        await self._next()
+        return await super().fetchrow(query, *args, **options)
+
+    async def copy_to_table(self, table_name: str, **options: Any) -> Any:  # noqa: ANN401 - the driver's own signature
+        """Copy rows."""
+        await self._next()
+        return await super().copy_to_table(table_name, **options)
+
+    async def _next(self) -> None:
+        if self.alone and self.is_in_transaction():
+            return
+        kind = type(self)
+        kind.count += 1
+        try:
+            await kind.hook(kind.count - 1)
+        except OSError:
+            self.terminate()
+            raise
+
+
+_TABLES = """
+SELECT c.relname::text AS name, concat_ws(' ', c.relkind, obj_description(c.oid, 'pg_class'),
+    (SELECT string_agg(concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull), ', '
+        ORDER BY attnum) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
+        AND NOT attisdropped),
+    (SELECT string_agg(pg_get_indexdef(indexrelid), ', ' ORDER BY 1) FROM pg_index
+        WHERE indrelid = c.oid)) AS shape
+FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'v')
+    AND (starts_with(c.relname, $1) OR starts_with(c.relname, 'sluice_stage_'))
+"""
+
+
+async def postgres_case(dsn: str, name: str, kind: str) -> AsyncIterator[BatchCase]:
+    """Give the case of PostgreSQL, or of TimescaleDB."""
+    of_kind = {"postgres": PostgresBatchTarget, "timescaledb": TimescaleBatchTarget}[kind]
+    opened: list[PostgresBatchTarget] = [of_kind(dsn)]
+    connection = await asyncpg.connect(dsn, statement_cache_size=0)
+
+    def hooked(hook: Hook) -> PostgresBatchTarget:
+        class Session(_HookedSession):
+            alone = kind == "timescaledb"
+
+        Session.hook = staticmethod(hook)
+
+        class Hooked(of_kind):  # type: ignore[misc, valid-type]  # the class under test
+            connection_class = Session
+            idle_ms = 200
+
+        opened.append(Hooked(dsn))
+        return opened[-1]
+
+    async def catalogue() -> dict[str, str]:
+        found = {}
+        for table in await connection.fetch(_TABLES, name):
+            content = await connection.fetchval(
+                "SELECT coalesce(string_agg(t::text, chr(10) ORDER BY t::text), '') FROM "
+                f'"{table["name"]}" AS t'
+            )
+            found[table["name"]] = (
+                f"{table['shape']} {hashlib.sha256(content.encode()).hexdigest()}"
+            )
+        return found
+
+    yield BatchCase(kind, opened[0], catalogue, hooked, name)
+    for one in opened:
+        await one.close()
+    await connection.close(timeout=5)

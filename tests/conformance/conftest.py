@@ -27,7 +27,12 @@ from devstack.postgres import postgres_account, postgres_service, settle_home
 from devstack.postgres import postgres_dsn as postgres_dsn_of
 from devstack.service import Service
 from tests.conformance.batch_case import BatchCase
-from tests.conformance.batch_servers import BATCH_KINDS, clickhouse_case, lake_case
+from tests.conformance.batch_servers import (
+    BATCH_KINDS,
+    clickhouse_case,
+    lake_case,
+    postgres_case,
+)
 from tests.conformance.sink_case import SinkCase
 
 _START_LIMIT_S = 50
@@ -233,6 +238,9 @@ def batch_server(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, s
     """Kind and address of one batch target."""
     if request.param == "lake":
         return request.param, (tmp_path / "lake").as_uri()
+    if request.param in ("postgres", "timescaledb"):
+        fixture = "postgres_dsn" if request.param == "postgres" else "timescale_dsn"
+        return request.param, request.getfixturevalue(fixture)
     settings: ClickHouseSettings = request.getfixturevalue("clickhouse_settings")
     return request.param, settings.url or ""
 
@@ -240,6 +248,10 @@ def batch_server(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, s
 @pytest.fixture
 async def batch_case(batch_server: tuple[str, str], name: str) -> AsyncIterator[BatchCase]:
     kind, address = batch_server
+    if kind in ("postgres", "timescaledb"):
+        async for case in postgres_case(address, name, kind):
+            yield case
+        return
     cases = {"clickhouse": clickhouse_case, "lake": lake_case}
     async for case in cases[kind](address, name):
         yield case

@@ -1,0 +1,233 @@
+"""One publication into PostgreSQL, within one transaction.
+
+attempts ── table of rows ── keys checked ──▸ INSERT … SELECT, by the mode
+└ becomes the target itself where that is new or replaced as a whole
+"""
+
+from collections.abc import Mapping
+
+import asyncpg
+
+from activities.etl_ports import BatchTable, Published
+from common.errors import RetryableError
+from connectors.batch_rows import repeated_keys
+from connectors.postgres_batch_found import finished, note_run
+from connectors.postgres_batch_staging import (
+    ATTEMPT,
+    adoption,
+    attempt_numbers,
+    create_rows,
+    rows_name,
+)
+from connectors.postgres_batch_table import (
+    Server,
+    listed,
+    split_name,
+    system_columns,
+    target_name,
+    unique_columns,
+)
+from connectors.postgres_table import quoted
+from pipelines.etl import KEYED_MODES
+
+_LOCK_MS = 2_000
+"""How long a publication waits for a late attempt before it copies the rows instead."""
+
+
+class Publication:
+    """One attempt at publishing a run.
+
+    Args:
+        connection: In the transaction of the publication.
+        table: The target.
+        server: What is there.
+        tokens: The attempts that count, by chunk.
+    """
+
+    def __init__(
+        self,
+        connection: asyncpg.Connection,
+        table: BatchTable,
+        server: Server,
+        tokens: Mapping[int, str],
+    ) -> None:
+        self._connection = connection
+        self._table = table
+        self._server = server
+        self._attempts = attempt_numbers(tokens)
+        self._rows = f"{quoted(server.schema)}.{quoted(rows_name(table))}"
+        self._target = target_name(table, server.schema)
+        numbers = ", ".join(str(number) for number in self._attempts) or "NULL"
+        self._chosen = f"{self._rows} WHERE {ATTEMPT} IN ({numbers})"
+        self.row_count = 0
+
+    async def check(self) -> bool:
+        """Count the rows, and look for keys that occur twice; False if an attempt is not there.
+
+        Raises:
+            ContractViolationError: A key occurs twice.
+            RetryableError: Rows that were staged are gone.
+        """
+        noted = await finished(self._connection, self._table, self._server.schema, self._attempts)
+        if len(noted) < len(set(self._attempts)):
+            return False
+        repeated = 0
+        if self._table.mode in KEYED_MODES:
+            found = await self._connection.fetch(
+                "SELECT coalesce(sum(n), 0)::bigint AS rows, count(*) FILTER (WHERE n > 1) AS "
+                f"repeated FROM (SELECT count(*) AS n FROM {self._chosen} "
+                f"GROUP BY {listed(self._table.key)}) AS counted"
+            )
+            self.row_count, repeated = found[0]["rows"], found[0]["repeated"]
+        else:
+            self.row_count = await self._connection.fetchval(f"SELECT count(*) FROM {self._chosen}")
+        if self.row_count != sum(noted.values()):
+            raise RetryableError(
+                f"staging of `{self._table.name}`: expected {sum(noted.values())} rows, got "
+                f"{self.row_count}, as after a crash of the server; start the run again"
+            )
+        if repeated:
+            raise repeated_keys(self._table, repeated)
+        return True
+
+    async def take_over(self) -> bool:
+        """Take staging for itself, so that its table can become the target.
+
+        False where a late attempt is still writing.
+        """
+        try:
+            async with self._connection.transaction():
+                await self._connection.execute(f"SET LOCAL lock_timeout = {_LOCK_MS}")
+                await self._connection.execute(f"LOCK TABLE {self._rows} IN ACCESS EXCLUSIVE MODE")
+                await self._connection.execute("SET LOCAL lock_timeout = 0")
+        except asyncpg.LockNotAvailableError:
+            return False
+        return True
+
+    async def adopt(self) -> Published:
+        """Make the table of rows the target; an earlier one is dropped.
+
+        Staging is there again afterwards, empty, for attempts that come late.
+        """
+        numbers = ", ".join(str(number) for number in self._attempts) or "-1"
+        await self._connection.execute(
+            f"DELETE FROM {self._rows} WHERE {ATTEMPT} NOT IN ({numbers})"
+        )
+        for statement in adoption(self._table, self._server.schema):
+            await self._connection.execute(statement)
+        bare = split_name(self._table.name)[1]
+        deleted = 0
+        if self._server.target is not None:
+            deleted = await self._connection.fetchval(f"SELECT count(*) FROM {self._target}")
+            await self._connection.execute(
+                f"ALTER TABLE {self._target} RENAME TO {quoted(self._before)}"
+            )
+        await self._connection.execute(f"ALTER TABLE {self._rows} RENAME TO {quoted(bare)}")
+        await self._connection.execute(create_rows(self._table, self._server.schema, logged=False))
+        return Published(inserted=self.row_count, deleted=deleted)
+
+    @property
+    def _before(self) -> str:
+        return rows_name(self._table).removesuffix("rows") + "last"
+
+    async def drop_before(self) -> None:
+        """Drop the target that was replaced, once no view shows it any more."""
+        await self._connection.execute(
+            f"DROP TABLE IF EXISTS {quoted(self._server.schema)}.{quoted(self._before)}"
+        )
+
+    async def insert(self) -> Published:
+        """Bring the rows into the target, as the mode says."""
+        mode, target = self._table.mode, self._server.target
+        deleted = 0
+        if target is not None and mode in ("append", "replace"):
+            whole = mode == "replace" and not self._table.slot
+            slot = system_columns(self._table)["_slot"][1]
+            deleted = _count(
+                await self._connection.execute(
+                    f"DELETE FROM {self._target}" + ("" if whole else f" WHERE _slot = {slot}")
+                )
+            )
+        if target is None or mode in ("append", "replace"):
+            await self._connection.execute(self._insertion())
+            return Published(inserted=self.row_count, deleted=deleted)
+        await self._connection.execute(f"ANALYZE {self._rows}")
+        if mode == "insert_only":
+            done = await self._connection.execute(f"{self._insertion()} ON CONFLICT DO NOTHING")
+            return Published(inserted=_count(done))
+        result = await self._upsert()
+        if mode == "scd2":
+            await self._connection.execute(self._chain())
+        return result
+
+    async def note(self) -> None:
+        """Note that the run is published."""
+        await note_run(self._connection, self._table, self._server.schema, self.row_count)
+
+    def _insertion(self) -> str:
+        names = [column.name for column in self._table.columns]
+        own = system_columns(self._table)
+        values = ", ".join(value for _, value in own.values())
+        return (
+            f"INSERT INTO {self._target} AS kept ({listed([*names, *own])}) "
+            f"SELECT {listed(names)}, {values} FROM {self._chosen}"
+        )
+
+    async def _upsert(self) -> Published:
+        key = unique_columns(self._table)
+        names = [column.name for column in self._table.columns if column.name not in key]
+        changes = ", ".join(
+            f"{quoted(name)} = excluded.{quoted(name)}" for name in (*names, "_run")
+        )
+        found = await self._connection.fetchrow(
+            f"WITH done AS ({self._insertion()} ON CONFLICT ({listed(key)}) DO UPDATE SET "
+            f"{changes} WHERE {self._newer()} RETURNING xmax = 0 AS fresh) "
+            "SELECT count(*) FILTER (WHERE fresh) AS inserted, "
+            "count(*) FILTER (WHERE NOT fresh) AS updated FROM done"
+        )
+        return Published(inserted=found["inserted"], updated=found["updated"])
+
+    def _newer(self) -> str:
+        """Say when a row replaces another: its (cursor, run) is not less, null is the oldest."""
+        runs = "excluded._run >= kept._run"
+        if self._table.cursor is None or self._table.mode == "scd2":
+            return runs
+        cursor = quoted(self._table.cursor)
+        return (
+            f"(excluded.{cursor} > kept.{cursor} "
+            f"OR excluded.{cursor} IS NOT NULL AND kept.{cursor} IS NULL "
+            f"OR excluded.{cursor} IS NOT DISTINCT FROM kept.{cursor} AND {runs})"
+        )
+
+    def _chain(self) -> str:
+        """Write the statement that dates the versions of the keys that came, where they change."""
+        key = self._table.key
+        found = self._server.target.columns if self._server.target else {}
+        names = dict.fromkeys([*found, *(column.name for column in self._table.columns)])
+        told = [
+            name
+            for name in names
+            if not name.startswith("_") and name not in (*key, self._table.cursor)
+        ]
+        same = f"ROW({listed(told, 'v.')})"
+        repeats = f"{same} IS NOT DISTINCT FROM lag({same}) OVER line" if told else "true"
+        touched = f"({listed(key, 'v.')}) IN (SELECT {listed(key)} FROM {self._chosen})"
+        return (
+            f"UPDATE {self._target} AS kept SET _valid_to = laid._valid_to, "
+            "_is_current = NOT laid._repeats AND laid._valid_to IS NULL, "
+            "_repeats = laid._repeats FROM ("
+            f"SELECT {listed(key)}, _valid_from, _repeats, CASE WHEN NOT _repeats THEN "
+            f"lead(_valid_from) OVER (PARTITION BY {listed(key)}, _repeats ORDER BY _valid_from) "
+            "END AS _valid_to FROM ("
+            f"SELECT {listed(key, 'v.')}, v._valid_from, "
+            f"row_number() OVER line > 1 AND {repeats} AS _repeats "
+            f"FROM {self._target} AS v WHERE {touched} "
+            f"WINDOW line AS (PARTITION BY {listed(key, 'v.')} ORDER BY v._valid_from)) AS marked"
+            f") AS laid WHERE ({listed((*key, '_valid_from'), 'kept.')}) = "
+            f"({listed((*key, '_valid_from'), 'laid.')}) "
+            "AND (kept._valid_to, kept._repeats) IS DISTINCT FROM (laid._valid_to, laid._repeats)"
+        )
+
+
+def _count(status: str) -> int:
+    return int(status.rsplit(" ", 1)[-1])
