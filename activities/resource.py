@@ -1,12 +1,14 @@
-"""What a stream's steps need from outside, loaded and bound to its plan."""
+"""What steps need from outside, loaded and bound to their plan."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import replace
 
 import polars as pl
 
 from common.payloads import ObjectStore
 from pipelines.python_function import load_function
+from pipelines.transform import PythonCall
 from streaming.look_up import CompiledLookUp
 from streaming.plan import StreamPlan
 from streaming.resource import Resources
@@ -27,12 +29,18 @@ async def bound(plan: StreamPlan, store: ObjectStore) -> StreamPlan:
     calls, look_ups = plan.steps.calls, plan.steps.look_ups
     if not calls and not look_ups:
         return plan
-    resources = Resources(
+    return replace(plan, steps=plan.steps.bind(await resources_for(calls, look_ups, store)))
+
+
+async def resources_for(
+    calls: Iterable[PythonCall], look_ups: Iterable[CompiledLookUp], store: ObjectStore
+) -> Resources:
+    """Load functions and tables; raises as `bound`."""
+    return Resources(
         # In this thread: a function is imported once for each process.
         functions={call.python: load_function(call) for call in calls},
         tables={one.name: await _table(one, store) for one in look_ups},
     )
-    return replace(plan, steps=plan.steps.bind(resources))
 
 
 async def _table(look_up: CompiledLookUp, store: ObjectStore) -> pl.DataFrame:

@@ -110,8 +110,8 @@ class CleanChunk(Model):
 class BatchLedger(Model):
     """What became of every row of a run.
 
-    extracted + expanded = loaded + filtered + quarantined + grouped; `grouped` counts the rows that
-    an `aggregate` took in, less the groups that it made of them.
+    extracted + expanded = loaded + grouped + filtered + quarantined, where `grouped` counts the
+    rows that others stand for after a step that groups.
     """
 
     extracted: int = 0
@@ -124,16 +124,26 @@ class BatchLedger(Model):
     @property
     def balanced(self) -> bool:
         """Whether every row is accounted for."""
-        went = self.loaded + self.filtered + self.quarantined + self.grouped
-        return self.extracted + self.expanded == went
+        ended = self.loaded + self.grouped + self.filtered + self.quarantined
+        return self.extracted + self.expanded == ended
 
-    def plus(self, chunk: CleanChunk) -> "BatchLedger":
-        """Add a chunk."""
-        return BatchLedger(
-            extracted=self.extracted + chunk.rows_in,
-            expanded=self.expanded + chunk.expanded,
-            loaded=self.loaded + chunk.rows,
-            filtered=self.filtered + chunk.filtered,
-            quarantined=self.quarantined + chunk.quarantined,
-            grouped=self.grouped,
-        )
+    def dropped(self, count: int) -> "BatchLedger":
+        """Let rows that were to be loaded go to quarantine."""
+        moved = {"loaded": self.loaded - count, "quarantined": self.quarantined + count}
+        return self.model_copy(update=moved)
+
+    def sum(self, other: "BatchLedger") -> "BatchLedger":
+        """Add the counts of another part."""
+        names = type(self).model_fields
+        return BatchLedger(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
+def ledger_of(chunk: CleanChunk) -> BatchLedger:
+    """Count what became of the rows of a chunk."""
+    return BatchLedger(
+        extracted=chunk.rows_in,
+        expanded=chunk.expanded,
+        loaded=chunk.rows,
+        filtered=chunk.filtered,
+        quarantined=chunk.quarantined,
+    )

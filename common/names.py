@@ -2,11 +2,28 @@
 
 STREAM_QUEUE = "stream"
 STREAM_COMPUTE_QUEUE = "stream-compute"
+ETL_QUEUE = "etl"
+ETL_COMPUTE_QUEUE = "etl-compute"
 
 
 def stream_workflow_id(pipeline: str) -> str:
     """Name the workflow of a stream."""
     return f"stream/{pipeline}"
+
+
+def etl_workflow_id(pipeline: str, label: str = "latest") -> str:
+    """Name the workflow of a run; the label is the start of its data interval."""
+    return f"etl/{pipeline}/{label}"
+
+
+def etl_prefix(pipeline: str) -> str:
+    """Give the prefix, in the object store and in the lake, of everything of an ETL pipeline."""
+    return f"etl/{pipeline}"
+
+
+def dataset_prefix(dataset: str) -> str:
+    """Give the object store's prefix of what is announced of a dataset."""
+    return f"datasets/{dataset}"
 
 
 def stream_prefix(pipeline: str) -> str:
@@ -45,5 +62,6 @@ def late_event_writer(pipeline: str, epoch: int) -> str:
 PIPELINE_ATTRIBUTE = "SluicePipeline"
 KIND_ATTRIBUTE = "SluiceKind"
 STATE_ATTRIBUTE = "SluiceState"
-SEARCH_ATTRIBUTES = (PIPELINE_ATTRIBUTE, KIND_ATTRIBUTE, STATE_ATTRIBUTE)
+INTERVAL_ATTRIBUTE = "SluiceInterval"
+SEARCH_ATTRIBUTES = (PIPELINE_ATTRIBUTE, KIND_ATTRIBUTE, STATE_ATTRIBUTE, INTERVAL_ATTRIBUTE)
 """Keywords that workers register with the namespace, so that the Web UI can filter by them."""

@@ -114,11 +114,13 @@ class WorkerSettings(Section):
     Attributes:
         processes: Number of compute processes; None means one per core.
         range_slots: Ranges that one compute process aggregates at the same time.
+        chunk_slots: Chunks of batches that one compute process works on at the same time.
         graceful_stop_s: Seconds a stopping worker may use to finish or hand back what it holds.
     """
 
     processes: Annotated[int, Field(ge=1)] | None = None
     range_slots: Annotated[int, Field(ge=1)] = 1
+    chunk_slots: Annotated[int, Field(ge=1)] = 2
     graceful_stop_s: Annotated[float, Field(ge=0)] = 20.0
 
 

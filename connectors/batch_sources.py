@@ -1,52 +1,49 @@
 """Opening the source of a batch by the kind that its file names."""
 
 from activities.etl_ports import BatchSource
-from common.errors import UnknownNameError
+from common.errors import SettingsError, UnknownNameError
 from common.settings import Settings
 from connectors.file_source import FileBatchSource
 from connectors.http_source import HttpBatchSource
 from connectors.kafka import KafkaLog
 from connectors.kafka_range_source import KafkaRangeSource
-from contracts.contract import Contract
+from connectors.postgres_source import PostgresBatchSource
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
 from pipelines.conversion import nullable
 from pipelines.data_interval import DataInterval
 from pipelines.etl import EtlSpec
-from pipelines.etl_source import FileSource, HttpSource, KafkaSource
+from pipelines.etl_source import FileSource, HttpSource, KafkaSource, PostgresSource
 
 
-def declared_fields(spec: EtlSpec, contract: Contract | None = None) -> dict[str, FieldType]:
+def declared_fields(spec: EtlSpec) -> dict[str, FieldType]:
     """Give the declared columns of the source with their types, in order.
 
     Those of a contract may be null here: whether a value has to be there is for the contract to
     judge.
     """
-    if spec.fields or contract is None:
+    if spec.fields or spec.contract is None:
         return {name: parse_field_type(text) for name, text in spec.fields.items()}
-    return {name: nullable(kind) for name, kind in contract.types.items()}
+    return {name: nullable(kind) for name, kind in spec.contract.types.items()}
 
 
-def open_source(
-    spec: EtlSpec,
-    interval: DataInterval | None,
-    settings: Settings,
-    contract: Contract | None = None,
-) -> BatchSource:
+def open_source(spec: EtlSpec, interval: DataInterval | None, settings: Settings) -> BatchSource:
     """Give the source of a pipeline; it connects at its first use.
 
     Args:
         spec: The pipeline.
         interval: What is read; None is everything.
         settings: Where services are.
-        contract: Its contract, whose fields are read where the pipeline declares none.
 
     Raises:
         SourceRefusedError: What is declared does not fit together.
-        UnknownNameError: There is no such kind.
+        UnknownNameError: There is no such kind, or no such connection.
+        SettingsError: The connection is of another kind, or has no address.
     """
     source = spec.source
-    fields = declared_fields(spec, contract)
+    fields = declared_fields(spec)
+    if isinstance(source, PostgresSource):
+        return PostgresBatchSource(postgres_dsn(source.connection, settings), source)
     if isinstance(source, FileSource):
         return FileBatchSource(source, fields, interval, spec.base_dir, settings.object_store)
     if isinstance(source, HttpSource):
@@ -54,3 +51,31 @@ def open_source(
     if isinstance(source, KafkaSource):
         return KafkaRangeSource(source, fields, interval, KafkaLog(settings.kafka))
     raise UnknownNameError(f"source `{source.kind}`: expected another kind")
+
+
+def postgres_dsn(name: str | None, settings: Settings) -> str:
+    """Give the address of a named PostgreSQL, or that of the settings.
+
+    Raises:
+        UnknownNameError: There is no such connection.
+        SettingsError: It is of another kind, or there is no address.
+    """
+    if name is None:
+        dsn = settings.postgres.dsn
+        if dsn is None:
+            raise SettingsError(
+                "`postgres.dsn`: expected an address, got none; run `sluice up` or set it"
+            )
+        return dsn.get_secret_value()
+    found = settings.connections.get(name)
+    if found is None:
+        known = ", ".join(settings.connections) or "none"
+        raise UnknownNameError(
+            f"connection `{name}`: expected one of [connections], got {known}; add "
+            f"[connections.{name}] to `sluice.toml`"
+        )
+    if found.kind not in ("postgres", "timescaledb"):
+        raise SettingsError(
+            f"connection `{name}`: expected kind postgres, got {found.kind}; name another one"
+        )
+    return found.dsn.get_secret_value()

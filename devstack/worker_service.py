@@ -1,12 +1,15 @@
-"""The worker processes of a stack: one for stream workflows, one per core for heavy work."""
+"""The worker processes of a stack: one for workflows, one per core for heavy work."""
 
 import os
 import sys
 
-from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE
+from common.names import ETL_COMPUTE_QUEUE, ETL_QUEUE, STREAM_COMPUTE_QUEUE, STREAM_QUEUE
 from common.settings import Settings
 from devstack.probe import probe_ready_file
 from devstack.service import Report, Service
+
+LIGHT = f"{STREAM_QUEUE},{ETL_QUEUE}"
+HEAVY = f"{STREAM_COMPUTE_QUEUE},{ETL_COMPUTE_QUEUE}"
 
 
 def processor_count() -> int:
@@ -24,11 +27,11 @@ def worker_services(settings: Settings, processes: int | None = None) -> list[Se
         processes: Compute processes; None is as many as the settings say.
     """
     count = processes or settings.worker.processes or processor_count()
-    compute = [_worker(settings, f"worker-{n}", STREAM_COMPUTE_QUEUE) for n in range(1, count + 1)]
-    return [_worker(settings, "worker-stream", STREAM_QUEUE), *compute]
+    compute = [_worker(settings, f"worker-{n}", HEAVY) for n in range(1, count + 1)]
+    return [_worker(settings, "worker-stream", LIGHT), *compute]
 
 
-def _worker(settings: Settings, name: str, queue: str) -> Service:
+def _worker(settings: Settings, name: str, queues: str) -> Service:
     ready_file = settings.data_dir / "run" / f"{name}.ready"
 
     async def prepare(_report: Report) -> None:
@@ -39,7 +42,7 @@ def _worker(settings: Settings, name: str, queue: str) -> Service:
 
     return Service(
         name,
-        lambda: [sys.executable, "-P", "-m", "workers", "--queues", queue, "--name", name],
+        lambda: [sys.executable, "-P", "-m", "workers", "--queues", queues, "--name", name],
         probe,
         prepare,
         environment={**os.environ, "POLARS_MAX_THREADS": "1"},

@@ -4,6 +4,7 @@ import hashlib
 from typing import Literal
 
 from common.payloads import Model, Ref
+from contracts.contract import Contract
 from pipelines.etl_source import Source
 from pipelines.transform import Step
 
@@ -156,7 +157,7 @@ class EtlSpec(Model):
         interval_ms: Length of a data interval; None runs over everything, or from the cursor on.
         timezone: Zone by whose wall intervals are cut.
         fields: Declared columns of the source with their types; empty takes what the source says.
-        contract: Name of the data contract; its content is pinned in `contract_text`.
+        contract: The data contract of the source's rows, as it was when the file was read.
         on_schema_change: What happens when the source has other columns than it had.
         quality_threshold: Score, from 0 to 100, below which an alert is raised; None never.
         report: Name of the report that is written after the last target.
@@ -171,8 +172,7 @@ class EtlSpec(Model):
     timezone: str = "UTC"
     source: Source
     fields: dict[str, str] = {}
-    contract: str | None = None
-    contract_text: str | None = None
+    contract: Contract | None = None
     on_schema_change: SchemaMode = "evolve"
     transform: list[EtlStep] = []
     gate: list[Check] = []

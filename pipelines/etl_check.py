@@ -38,6 +38,8 @@ def _source_types(document: Document, values: Values) -> dict[str, FieldType] | 
     """
     name = values.get("contract")
     contract = read_contract(document, ("contract",), name) if isinstance(name, str) else None
+    if contract is not None:
+        values["contract"] = contract  # pinned as it is now
     source = values.get("source")
     fields = source.get("fields") if isinstance(source, dict) else None
     if isinstance(fields, dict):

@@ -62,7 +62,9 @@ SOURCE = Options(
                     "table or schema.table",
                     r"^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$",
                 ),
-                "query": Text("one SELECT", r"^(?is)\s*(select|with)\b.*$"),
+                "query": Text(
+                    "one SELECT", r"^\s*([Ss][Ee][Ll][Ee][Cc][Tt]|[Ww][Ii][Tt][Hh])\b[\s\S]*$"
+                ),
                 "key": COLUMN,
                 "cursor": COLUMN,
                 "consistency": Choice(("chunk", "snapshot"), "Moment at which rows are read"),

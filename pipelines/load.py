@@ -12,6 +12,11 @@ from common.near_miss import near_miss
 from contracts.document import MISSING, Document, compose, entries, read, scalar_text
 from contracts.problem import Problem, refuse
 from contracts.shape import Options
+from pipelines.etl import EtlSpec
+from pipelines.etl_build import build_etl, placed
+from pipelines.etl_check import check_etl
+from pipelines.etl_render import render_etl
+from pipelines.etl_shape import ETL
 from pipelines.stream import StreamSpec
 from pipelines.stream_build import build_stream, report_unsupported
 from pipelines.stream_check import check_stream
@@ -21,8 +26,8 @@ from pipelines.stream_shape import STREAM
 CATALOG_DIR = Path(__file__).parent / "catalog"
 PROJECT_FOLDER = "pipelines"
 
-PipelineSpec = StreamSpec
-"""Any kind's specification; a union once there are more."""
+PipelineSpec = StreamSpec | EtlSpec
+"""Any kind's specification."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,17 @@ class PipelineKind:
     shape: Options
     check: Callable[[Document, dict[str, Any]], None]
     build: Callable[[dict[str, Any]], PipelineSpec]
-    refuse: Callable[[Document, PipelineSpec], None]
-    render: Callable[[PipelineSpec], dict[str, Any]]
+    refuse: Callable[[Document, Any], None]
+    render: Callable[[Any], dict[str, Any]]
+
+
+def _refuse_nothing(_document: Document, _spec: PipelineSpec) -> None:
+    """Let pass what is valid: this version runs all of it."""
 
 
 KINDS: dict[str, PipelineKind] = {
     "stream": PipelineKind(STREAM, check_stream, build_stream, report_unsupported, render_stream),
+    "etl": PipelineKind(ETL, check_etl, build_etl, _refuse_nothing, render_etl),
 }
 
 
@@ -112,6 +122,14 @@ def load_stream(path: Path) -> StreamSpec:
     if not isinstance(spec, StreamSpec):
         raise PipelineSpecError(f"pipeline file {path}: expected `kind: stream`, got another kind")
     return spec
+
+
+def load_etl(path: Path) -> EtlSpec:
+    """Read and check an ETL file; raises as `load_pipeline`, and when it is of another kind."""
+    spec = load_pipeline(path)
+    if not isinstance(spec, EtlSpec):
+        raise PipelineSpecError(f"pipeline file {path}: expected `kind: etl`, got another kind")
+    return placed(spec, path)
 
 
 def pipeline_files(project_dir: Path | None) -> dict[str, Path]:

@@ -355,8 +355,8 @@ def run_with_client(action: "Callable[[StreamClient], Awaitable[None]]") -> None
 
 def _run(settings: "Settings", action: "Callable[[StreamClient], Awaitable[None]]") -> None:
     """Connect and act; Ctrl-C and a wait that timed out have their own exit codes."""
+    from starter.live import WaitTimedOutError
     from starter.stream_client import StreamClient
-    from starter.stream_watch import WaitTimedOutError
 
     async def connected() -> None:
         await action(await StreamClient.open(settings))

@@ -2,14 +2,10 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from urllib.parse import quote
 
-from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.failure.v1 import Failure
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
     Client,
     WorkflowExecutionStatus,
@@ -25,7 +21,6 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from common.errors import (
     FatalError,
-    ServiceUnavailableError,
     TopicMissingError,
     UnknownNameError,
     UsageError,
@@ -34,26 +29,23 @@ from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE, stream_workflow_id
 from common.payloads import Model
 from common.settings import Settings
 from connectors.temporal import connect
+from starter.temporal_call import (
+    ACTIVITY_QUEUE,
+    CALL_TIMEOUT,
+    WORKFLOW_QUEUE,
+    check_workers,
+    first_line,
+    unavailable,
+)
 from streaming.room import require_partitions
 from streaming.status import StreamResult, StreamStatus
 from workflows.stream_input import STREAM_WORKFLOW, StreamInput
 
-QUERY_TIMEOUT = timedelta(seconds=5)
 UPDATE_TIMEOUT_S = 15
-POLLER_AGE = timedelta(seconds=75)
-"""A poller whose last long poll began longer ago is gone; a poll lasts up to a minute."""
 
 Answer = TypeVar("Answer", bound=Model)
 
-_TRANSIENT = frozenset(
-    {
-        RPCStatusCode.UNAVAILABLE,
-        RPCStatusCode.DEADLINE_EXCEEDED,
-        RPCStatusCode.CANCELLED,
-        RPCStatusCode.RESOURCE_EXHAUSTED,
-        RPCStatusCode.UNKNOWN,
-    }
-)
+_QUEUES = {STREAM_QUEUE: WORKFLOW_QUEUE, STREAM_COMPUTE_QUEUE: ACTIVITY_QUEUE}
 
 
 class NoAnswerError(FatalError):
@@ -96,7 +88,7 @@ class StreamClient:
         name = task.spec.name
         if (run := await self.find(name)) is not None and run.is_open:
             raise _already_running(name)
-        await self._check_workers()
+        await check_workers(self._client, self._settings, _QUEUES)
         await self._check_topic(task)
         workflow_id = stream_workflow_id(name)
         try:
@@ -112,32 +104,32 @@ class StreamClient:
         except WorkflowAlreadyStartedError as error:
             raise _already_running(name) from error
         except RPCError as error:
-            raise self._unavailable(error) from error
+            raise unavailable(self._settings, error) from error
         return StreamRun(name, self._handle(name), is_open=True, status=None)
 
     async def find(self, name: str) -> StreamRun | None:
         """Find the last run of a stream; None when it was never started, or long ago."""
         handle = self._handle(name)
         try:
-            found = await handle.describe(rpc_timeout=QUERY_TIMEOUT)
+            found = await handle.describe(rpc_timeout=CALL_TIMEOUT)
         except RPCError as error:
             if error.status == RPCStatusCode.NOT_FOUND:
                 return None
-            raise self._unavailable(error) from error
+            raise unavailable(self._settings, error) from error
         is_open = found.status == WorkflowExecutionStatus.RUNNING
         return StreamRun(name, handle, is_open, found.status)
 
     async def signal(self, run: StreamRun, signal: str) -> None:
         """Send `pause`, `resume`, `drain` or `stop`. Raises `FatalError` when the run has ended."""
         try:
-            await run.handle.signal(signal, rpc_timeout=QUERY_TIMEOUT)
+            await run.handle.signal(signal, rpc_timeout=CALL_TIMEOUT)
         except RPCError as error:
             if error.status == RPCStatusCode.NOT_FOUND:
                 raise FatalError(
                     f"stream `{run.name}`: expected a running one to {signal}, got one that has "
                     f"ended; see `sluice stream status {run.name}`"
                 ) from error
-            raise self._unavailable(error) from error
+            raise unavailable(self._settings, error) from error
 
     async def update(
         self, run: StreamRun, name: str, change: Model, result_type: type[Answer]
@@ -160,14 +152,14 @@ class StreamClient:
                     name, change, result_type=result_type
                 )
         except WorkflowUpdateFailedError as error:
-            raise UsageError(f"stream `{run.name}`: {_first_line(error.cause)}") from error
+            raise UsageError(f"stream `{run.name}`: {first_line(error.cause)}") from error
         except TimeoutError as error:
             raise NoAnswerError(
                 f"stream `{run.name}`: expected an answer within {UPDATE_TIMEOUT_S} s, got none; "
                 f"see `sluice ps` and `sluice stream status {run.name}`"
             ) from error
         except RPCError as error:
-            raise self._unavailable(error) from error
+            raise unavailable(self._settings, error) from error
         return answer
 
     async def status(self, run: StreamRun) -> StreamStatus:
@@ -179,11 +171,11 @@ class StreamClient:
         """
         try:
             status: StreamStatus = await run.handle.query(
-                "status", result_type=StreamStatus, rpc_timeout=QUERY_TIMEOUT
+                "status", result_type=StreamStatus, rpc_timeout=CALL_TIMEOUT
             )
         except (WorkflowQueryFailedError, WorkflowQueryRejectedError, RPCError) as error:
             if isinstance(error, RPCError) and error.status == RPCStatusCode.UNAVAILABLE:
-                raise self._unavailable(error) from error
+                raise unavailable(self._settings, error) from error
             if not run.is_open:
                 return _from_result(run.name, await self.result(run))
             if "Workflow Task in failed state" in str(error):
@@ -193,7 +185,7 @@ class StreamClient:
                 ) from error
             raise NoAnswerError(
                 f"stream `{run.name}`: expected a worker on queue `{STREAM_QUEUE}` to answer, got "
-                f"none ({_first_line(error)}); it goes on when one is there: run `sluice up`"
+                f"none ({first_line(error)}); it goes on when one is there: run `sluice up`"
             ) from error
         if run.is_open and not status.reason:
             return status.model_copy(update={"reason": await self._retried(run)})
@@ -202,9 +194,9 @@ class StreamClient:
     async def _retried(self, run: StreamRun) -> str:
         """Say what is retried now; the workflow itself hears of it some attempts later."""
         try:
-            found = await run.handle.describe(rpc_timeout=QUERY_TIMEOUT)
+            found = await run.handle.describe(rpc_timeout=CALL_TIMEOUT)
         except RPCError as error:
-            raise self._unavailable(error) from error
+            raise unavailable(self._settings, error) from error
         failed = {
             f"{one.activity_type.name}: {_message(one.last_failure)}"
             for one in found.raw_description.pending_activities
@@ -227,10 +219,10 @@ class StreamClient:
                 cause = cause.__cause__
             raise StreamFailedError(
                 f"stream `{run.name}`: expected to complete, drain or stop, got "
-                f"{type(error.cause).__name__}: {_first_line(cause)}; see {self.web_ui(run.name)}"
+                f"{type(error.cause).__name__}: {first_line(cause)}; see {self.web_ui(run.name)}"
             ) from error
         except RPCError as error:
-            raise self._unavailable(error) from error
+            raise unavailable(self._settings, error) from error
 
     def web_ui(self, name: str) -> str:
         """Give the stream's page in the Web UI, or the workflow's id where none is known."""
@@ -243,41 +235,6 @@ class StreamClient:
 
     def _handle(self, name: str) -> WorkflowHandle[object, StreamResult]:
         return self._client.get_workflow_handle(stream_workflow_id(name), result_type=StreamResult)
-
-    def _unavailable(self, error: RPCError) -> Exception:
-        if error.status in _TRANSIENT:
-            address = self._settings.temporal.address or "its address"
-            return ServiceUnavailableError("Temporal", address, _first_line(error))
-        return FatalError(f"Temporal: expected to be obeyed, got {error.status.name}: {error}")
-
-    async def _check_workers(self) -> None:
-        kinds = {
-            STREAM_QUEUE: TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-            STREAM_COMPUTE_QUEUE: TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
-        }
-        idle = [queue for queue, kind in kinds.items() if not await self._is_polled(queue, kind)]
-        if idle:
-            raise FatalError(
-                f"queue `{'`, `'.join(idle)}`: expected a worker, got none; run `sluice up`, or "
-                f"`sluice worker --queues {','.join(kinds)}`, then start again; nothing was started"
-            )
-
-    async def _is_polled(self, queue: str, kind: TaskQueueType.ValueType) -> bool:
-        request = DescribeTaskQueueRequest(
-            namespace=self._settings.temporal.namespace,
-            task_queue=TaskQueue(name=queue),
-            task_queue_type=kind,
-        )
-        try:
-            answer = await self._client.workflow_service.describe_task_queue(
-                request, timeout=QUERY_TIMEOUT
-            )
-        except RPCError as error:
-            raise self._unavailable(error) from error
-        oldest = datetime.now(UTC) - POLLER_AGE
-        return any(
-            poller.last_access_time.ToDatetime(tzinfo=UTC) > oldest for poller in answer.pollers
-        )
 
     async def _check_topic(self, task: StreamInput) -> None:
         from connectors.kafka import KafkaLog
@@ -322,8 +279,3 @@ def _message(failure: Failure) -> str:
     if failure.HasField("server_failure_info") and failure.HasField("cause"):
         return failure.cause.message
     return failure.message
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__

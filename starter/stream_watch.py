@@ -1,27 +1,17 @@
 """Watching a stream until it ends or reaches a state, with a live line on stderr."""
 
 import asyncio
-import contextlib
-import sys
-import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import Collection
 
-from common.errors import ServiceUnavailableError, SluiceError
+from common.errors import ServiceUnavailableError
+from starter.live import Show, WaitTimedOutError, live
 from starter.output import say
 from starter.stream_client import NoAnswerError, StreamClient, StreamRun
 from starter.stream_view import live_line
 from streaming.status import StreamResult, StreamStatus
 
 POLL_INTERVAL_S = 0.4
-PLAIN_INTERVAL_S = 5.0
 RETRY_PAUSE_S = 1.0
-
-Show = Callable[[str, str], None]
-"""Takes the live line, and a word that changes when the line is worth a line of its own."""
-
-
-class WaitTimedOutError(SluiceError):
-    """What was waited for did not come in time; the run goes on."""
 
 
 async def wait_for_end(
@@ -35,7 +25,7 @@ async def wait_for_end(
     """
     ended = asyncio.ensure_future(_patient_result(client, run))
     try:
-        async with asyncio.timeout(timeout_s), _live() as show:
+        async with asyncio.timeout(timeout_s), live() as show:
             while not ended.done():
                 await _show_status(client, run, show)
                 await asyncio.wait([ended], timeout=POLL_INTERVAL_S)
@@ -54,7 +44,7 @@ async def wait_for_state(
 ) -> StreamStatus:
     """Show a stream until it is in one of the states. Raises `WaitTimedOutError`."""
     try:
-        async with asyncio.timeout(timeout_s), _live() as show:
+        async with asyncio.timeout(timeout_s), live() as show:
             while True:
                 status = await _show_status(client, run, show)
                 if status is not None and status.state in states:
@@ -95,32 +85,3 @@ def _timed_out(name: str, expected: str, timeout_s: float | None) -> WaitTimedOu
         f"stream `{name}`: expected {expected} within {timeout_s:g} s, it goes on; "
         f"watch it again with `sluice stream status {name} --wait`"
     )
-
-
-@contextlib.asynccontextmanager
-async def _live() -> AsyncIterator[Show]:
-    """Show one changing line on a terminal; else a line now and then and when the word changes."""
-    if not sys.stderr.isatty():
-        yield _plain_lines()
-        return
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-
-    with Live(console=Console(stderr=True), transient=True, auto_refresh=False) as live:
-        yield lambda line, _word: live.update(
-            Text(line, no_wrap=True, overflow="ellipsis"), refresh=True
-        )
-
-
-def _plain_lines() -> Show:
-    last_word, last_time = "", 0.0
-
-    def show(line: str, word: str) -> None:
-        nonlocal last_word, last_time
-        now = time.monotonic()
-        if word != last_word or now - last_time >= PLAIN_INTERVAL_S:
-            last_word, last_time = word, now
-            say(line)
-
-    return show

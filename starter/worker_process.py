@@ -7,12 +7,12 @@ import sys
 from dataclasses import dataclass, field
 
 from common.errors import UnknownNameError
-from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE
+from common.names import ETL_COMPUTE_QUEUE, ETL_QUEUE, STREAM_COMPUTE_QUEUE, STREAM_QUEUE
 from common.near_miss import near_miss
 from common.settings import Settings
 from starter.output import say
 
-QUEUES = (STREAM_QUEUE, STREAM_COMPUTE_QUEUE)
+QUEUES = (STREAM_QUEUE, STREAM_COMPUTE_QUEUE, ETL_QUEUE, ETL_COMPUTE_QUEUE)
 COMPUTE_SUFFIX = "-compute"
 STOP_MARGIN_S = 5.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0

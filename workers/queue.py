@@ -9,16 +9,22 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.alert import AlertActivities
+from activities.etl_book import EtlBookActivities
+from activities.etl_clean import EtlCleanActivities
+from activities.etl_extract import EtlExtractActivities
+from activities.etl_gate import EtlGateActivities
+from activities.etl_publish import EtlPublishActivities
 from activities.stream import StreamActivities
 from activities.stream_book import StreamBookActivities
 from activities.stream_deliver import StreamDeliverActivities
 from activities.stream_keys import KeyRangeActivities
 from activities.stream_sink import StreamSinkActivities
 from common.errors import UnknownNameError
-from common.names import STREAM_COMPUTE_QUEUE, STREAM_QUEUE
+from common.names import ETL_COMPUTE_QUEUE, ETL_QUEUE, STREAM_COMPUTE_QUEUE, STREAM_QUEUE
 from common.near_miss import near_miss
 from common.settings import WorkerSettings
 from workers.wiring import Clients
+from workflows.etl import EtlWorkflow
 from workflows.sandbox import sandboxed_runner
 from workflows.stream import StreamWorkflow
 
@@ -58,9 +64,34 @@ def _stream_compute(clients: Clients, settings: WorkerSettings) -> Queue:
     return Queue((), work, settings.range_slots)
 
 
+def _etl(clients: Clients, _settings: WorkerSettings) -> Queue:
+    book = EtlBookActivities(clients.store, clients.lake, clients.source, clients.target)
+    out = EtlPublishActivities(clients.store, clients.lake, clients.target)
+    alerts = AlertActivities(clients.store, clients.webhook)
+    light: list[Callable[..., Any]] = [
+        book.open, book.settle, book.plan, book.discard, out.reconcile, out.publish, out.finish,
+        alerts.raise_alert, alerts.tell,
+    ]  # fmt: skip
+    return Queue([EtlWorkflow], light)
+
+
+def _etl_compute(clients: Clients, settings: WorkerSettings) -> Queue:
+    extract = EtlExtractActivities(clients.store, clients.lake, clients.source)
+    clean = EtlCleanActivities(clients.store, clients.lake)
+    gate = EtlGateActivities(clients.store, clients.lake)
+    out = EtlPublishActivities(clients.store, clients.lake, clients.target)
+    work: list[Callable[..., Any]] = [
+        extract.extract_chunk, extract.extract_snapshot, clean.transform_chunk, clean.group,
+        gate.find_repeated, gate.audit, out.stage_chunk,
+    ]  # fmt: skip
+    return Queue((), work, settings.chunk_slots)
+
+
 QUEUES: dict[str, Callable[[Clients, WorkerSettings], Queue]] = {
     STREAM_QUEUE: _stream,
     STREAM_COMPUTE_QUEUE: _stream_compute,
+    ETL_QUEUE: _etl,
+    ETL_COMPUTE_QUEUE: _etl_compute,
 }
 
 

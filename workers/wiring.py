@@ -2,13 +2,18 @@
 
 from dataclasses import dataclass, field
 
+from activities.etl_ports import BatchSource, BatchTarget
 from activities.ports import FlushSink
 from common.settings import Settings
+from connectors.batch_sources import open_source
+from connectors.batch_targets import open_target
 from connectors.kafka import KafkaLog
 from connectors.kafka_sink import TransactionalRecordSink
 from connectors.object_store import ObstoreStore
-from connectors.sinks import open_sink
+from connectors.sinks import lake_url, open_sink
 from connectors.webhook import HttpWebhook
+from pipelines.data_interval import DataInterval
+from pipelines.etl import EtlSpec, Target
 
 
 @dataclass
@@ -20,7 +25,9 @@ class Clients:
     store: ObstoreStore
     topics: TransactionalRecordSink
     webhook: HttpWebhook | None
+    lake: ObstoreStore
     _sinks: dict[str, FlushSink] = field(default_factory=dict)
+    _targets: dict[tuple[str, str | None], BatchTarget] = field(default_factory=dict)
 
     def sink(self, kind: str) -> FlushSink:
         """Give the sink of a kind, opened once."""
@@ -28,12 +35,25 @@ class Clients:
             self._sinks[kind] = open_sink(kind, self.settings)
         return self._sinks[kind]
 
+    def source(self, spec: EtlSpec, interval: DataInterval | None) -> BatchSource:
+        """Open the source of a run; whoever asks closes it."""
+        return open_source(spec, interval, self.settings)
+
+    def target(self, target: Target) -> BatchTarget:
+        """Give the target of a kind and connection, opened once."""
+        place = target.kind, target.connection
+        if place not in self._targets:
+            self._targets[place] = open_target(*place, self.settings)
+        return self._targets[place]
+
     async def close(self) -> None:
         """Close every connection."""
         await self.log.close()
         await self.topics.close()
         for sink in self._sinks.values():
             await sink.close()
+        for target in self._targets.values():
+            await target.close()
 
 
 def object_store_url(settings: Settings) -> str:
@@ -55,4 +75,5 @@ def open_clients(settings: Settings) -> Clients:
         store=ObstoreStore(object_store_url(settings), settings.object_store),
         topics=TransactionalRecordSink(settings.kafka),
         webhook=open_webhook(settings),
+        lake=ObstoreStore(lake_url(settings), settings.object_store, setting="lake.url"),
     )

@@ -32,9 +32,12 @@ class Insistence:
     """
 
     def __init__(
-        self, on_pause: Callable[[str], None], on_outage: Callable[[], None] = lambda: None
+        self,
+        on_pause: Callable[[str], None],
+        on_outage: Callable[[], None] = lambda: None,
+        queue: str = STREAM_QUEUE,
     ) -> None:
-        self._on_pause, self._on_outage = on_pause, on_outage
+        self._on_pause, self._on_outage, self._queue = on_pause, on_outage, queue
         self._resumes = 0
         self._began_as = workflow.info().original_execution_run_id
         self.trouble: dict[str, str] = {}
@@ -71,7 +74,7 @@ class Insistence:
         result_type: type[R],
         policy: Policy,
         *,
-        queue: str = STREAM_QUEUE,
+        queue: str | None = None,
         fatal_ends: bool = False,
         abandoned: Callable[[], bool] = lambda: False,
     ) -> R:
@@ -83,7 +86,7 @@ class Insistence:
             work: Its input.
             result_type: Its result.
             policy: Time-outs and retries of one round.
-            queue: Task queue.
+            queue: Task queue; None is the workflow's own.
             fatal_ends: Whether a final error ends the workflow instead of pausing it.
             abandoned: Whether this work alone is being cancelled, as `given_up` is for all.
 
@@ -98,7 +101,7 @@ class Insistence:
         while True:
             self.busy += not polls
             try:
-                result = await _attempt(name, work, result_type, policy, queue)
+                result = await _attempt(name, work, result_type, policy, queue or self._queue)
             except ActivityError as error:
                 if self.given_up or abandoned() or exceptions.is_cancelled_exception(error):
                     raise asyncio.CancelledError from error
@@ -127,7 +130,7 @@ class Insistence:
         resumes = self._resumes
         self.trouble[what] = reason
         self._on_pause(f"{what}: {reason}")
-        workflow.logger.error("stream paused: %s: %s", what, reason)
+        workflow.logger.error("paused: %s: %s", what, reason)
         self.on_need(what, reason)
         await self._shown(what, workflow.wait_condition(lambda: self._resumes > resumes))
         self.trouble.pop(what, None)
@@ -138,7 +141,7 @@ class Insistence:
         Raises:
             ActivityError: It failed.
         """
-        return await _attempt(name, work, result_type, policy, STREAM_QUEUE)
+        return await _attempt(name, work, result_type, policy, self._queue)
 
     async def _shown(self, what: str, wait: Awaitable[None]) -> None:
         """Wait while trouble is shown; it goes when its work is thrown away."""

@@ -46,6 +46,21 @@ LONG_POLL = Policy(timedelta(seconds=60), timedelta(seconds=15), _retry(3))
 READING = (COMPUTE, LONG_POLL)
 """Work that reads the log, and may fail because it cannot be reached."""
 
+PREPARE = Policy(timedelta(minutes=10), timedelta(seconds=15), _retry(6))
+"""Looking at sources and targets of a batch, and its bookkeeping."""
+
+CHUNK = Policy(timedelta(minutes=10), timedelta(seconds=10), _retry(6))
+"""One chunk of a batch through one stage."""
+
+SNAPSHOT = Policy(timedelta(hours=12), timedelta(seconds=10), _retry(6))
+"""All chunks of a batch at one moment; a lost worker loses the moment."""
+
+AUDIT = Policy(timedelta(hours=1), timedelta(seconds=10), _retry(6))
+"""The gate over a whole batch."""
+
+PUBLISH = Policy(timedelta(hours=1), timedelta(seconds=10), _retry(6))
+"""What readers see of a batch, in one target; twice is once."""
+
 ALERT = Policy(timedelta(seconds=30), timedelta(seconds=15), _retry(300, 1.0, 300.0))
 """Telling people: for about a day, beside everything else, and without an event of history."""
 

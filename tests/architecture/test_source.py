@@ -138,7 +138,9 @@ def test_every_policy_bounds_attempts_and_listens_to_the_heart_of_what_takes_lon
 
     assert found
     for name, one in found.items():
-        assert one.start_to_close <= timedelta(minutes=10), name
+        # What looks at a whole batch takes as long as that; its heartbeats tell that it lives.
+        whole = one in (policies.SNAPSHOT, policies.AUDIT, policies.PUBLISH)
+        assert one.start_to_close <= timedelta(minutes=720 if whole else 10), name
         assert one.retry.maximum_attempts > 0, name
         if one.start_to_close > timedelta(seconds=10):
             assert one.heartbeat is not None, name

@@ -58,6 +58,7 @@ def open_mortal_clients(settings: Settings) -> MortalClients:
         mortal(clients.store, crash, {"put": "put", "create": "create"}),
         mortal(clients.topics, crash, {"write_once": "deliver"}),
         clients.webhook,
+        clients.lake,
     )
 
 

@@ -8,6 +8,7 @@ from common.errors import UserFunctionError
 from contracts.problem import report
 from pipelines.load import check_pipeline
 from pipelines.python_function import check_function, code_of, load_function, use_project
+from pipelines.stream import StreamSpec
 from pipelines.transform import PythonCall
 from tests.unit.pipelines.stream_file import write
 from tests.unit.python_project import RULES, Project, project
@@ -101,7 +102,7 @@ def test_calls_of_a_file_are_checked_and_know_their_code(project: Project) -> No
     )
     spec, problems = check_pipeline(path)
     assert problems == []
-    assert spec is not None
+    assert isinstance(spec, StreamSpec)
     call = spec.derive["euros"]
     assert isinstance(call, PythonCall)
     assert call.code == code_of("ownshop.scoring.score")

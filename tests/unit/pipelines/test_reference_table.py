@@ -14,6 +14,7 @@ from contracts.field_type_parse import parse_field_type
 from contracts.problem import report
 from pipelines.load import check_pipeline
 from pipelines.reference_table import look_up_table
+from pipelines.stream import StreamSpec
 from pipelines.stream_render import render_stream
 from tests.unit.pipelines.stream_file import write
 
@@ -127,7 +128,7 @@ def test_a_look_up_is_pinned_to_the_content_of_its_file(tmp_path: Path) -> None:
     assert checked(tmp_path).startswith("0 problems")
     path = tmp_path / "sales.yaml"
     first, _ = check_pipeline(path)
-    assert first is not None
+    assert isinstance(first, StreamSpec)
     [step] = first.transform
     assert step.enrich is not None
     assert step.enrich.take == {"region": "string"}

@@ -14,9 +14,9 @@ _MISTAKES = [
     (
         "kind: stream",
         "kind: streem",
-        "1:7  kind: expected one of stream, got `streem`; did you mean `stream`?",
+        "1:7  kind: expected one of stream, etl, got `streem`; did you mean `stream`?",
     ),
-    ("kind: stream\n", "", "1:1  kind: expected one of stream, got none"),
+    ("kind: stream\n", "", "1:1  kind: expected one of stream, etl, got none"),
     ("name: sales", "name: Sales", "2:7  name: expected a name of small letters"),
     ("name: sales", "name:", "2:1  name: expected a name of small letters"),
     ("name: sales\n", "", "1:1  name: expected this option, got none"),

@@ -1,0 +1,241 @@
+"""Take extracted chunks through steps and checks: clean rows, and those that were rejected."""
+
+import asyncio
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+import pyarrow as pa
+from temporalio import activity
+
+from activities.etl_book import PLAN, pinned_run
+from activities.etl_extract import extracted_chunk
+from activities.etl_folder import RunFolder
+from activities.etl_io import AuditInput, ChunkCounts, ChunkInput, ChunkPlan, Grouped, PinnedRun
+from activities.etl_prepare import reading
+from activities.etl_publish import CLEAN, GROUPED
+from activities.etl_reference import read_references
+from activities.heartbeat import with_heartbeats
+from activities.parquet_part import PartWriter, encode, read_part
+from activities.resource import resources_for
+from batch.chunk import BatchLedger, CleanChunk, ledger_of
+from batch.clean import CleanPlan, clean_part
+from batch.clean_plan import drops_repeated, plan_of, typed
+from batch.profile import RuleTally
+from batch.quarantine import QUARANTINE, quarantine_records
+from batch.row_check import CompiledRowChecks
+from batch.unique import PASS
+from common.names import etl_prefix
+from common.payloads import ObjectStore, Ref
+from contracts.field_dtype import polars_type
+from contracts.field_type_parse import parse_field_type
+from streaming.resource import RECORD
+
+
+@dataclass
+class _Taken:
+    """What a chunk has come to so far."""
+
+    ledger: BatchLedger
+    rejected: list[pl.DataFrame]
+    parts: list[pl.DataFrame] = field(default_factory=list)
+    tallies: list[list[RuleTally]] = field(default_factory=list)
+
+
+class EtlCleanActivities:
+    """Computes; what it makes is created once under the run."""
+
+    def __init__(self, store: ObjectStore, lake: ObjectStore) -> None:
+        self._store = store
+        self._lake = lake
+
+    @activity.defn(name="etl.transform_chunk")
+    @with_heartbeats
+    async def transform_chunk(self, task: ChunkInput) -> ChunkCounts:
+        """Clean the rows of one chunk that has landed."""
+        folder = RunFolder(self._store, task.name.pipeline, task.name.run)
+        name = f"{CLEAN}/{task.chunk:05d}"
+        kept = await folder.find(name, CleanChunk)
+        if kept is None:
+            run = await pinned_run(self._store, task.name)
+            kept = await folder.keep(name, await self._clean(folder, run, task.chunk))
+        return ChunkCounts(rows=kept.rows, rejected=kept.quarantined, ledger=ledger_of(kept))
+
+    async def _clean(self, folder: RunFolder, run: PinnedRun, number: int) -> CleanChunk:
+        plan = await bound_plan(self._store, folder, run)
+        if plan.steps.grouping is not None:  # the gate looks at the groups
+            plan = replace(plan, gate=replace(plan.gate, rows=CompiledRowChecks(())))
+        taken = await self._take(folder, run, plan, number)
+        prefix = _prefix(run)
+        chunk = CleanChunk(
+            number=number,
+            rows_in=taken.ledger.extracted,
+            rows=taken.ledger.loaded,
+            filtered=taken.ledger.filtered,
+            quarantined=taken.ledger.quarantined,
+            expanded=taken.ledger.expanded,
+            quarantine=await self._quarantine(run, number, taken.rejected),
+        )
+        if plan.steps.grouping is not None:
+            partial = await asyncio.to_thread(plan.steps.group, taken.parts)
+            content = await asyncio.to_thread(_ipc, partial)
+            ref = await self._lake.put(f"{prefix}/clean/groups-{number:05d}", content, "arrow")
+            tallies = plan.gate.profile(number, [], taken.tallies)
+            profile = tallies.model_copy(update={"measured": []}).model_dump_json().encode()
+            kept = await self._lake.put(f"{prefix}/clean/profile-{number:05d}", profile, "json")
+            return chunk.model_copy(update={"parts": [ref], "profile": kept})
+        return chunk.model_copy(update=await self._store_clean(run, plan, number, taken))
+
+    async def _take(
+        self, folder: RunFolder, run: PinnedRun, plan: CleanPlan, number: int
+    ) -> _Taken:
+        """Take a chunk part by part through the steps."""
+        landed = await extracted_chunk(folder, number)
+        taken = _Taken(BatchLedger(extracted=landed.unreadable, quarantined=landed.unreadable), [])
+        if landed.unreadable_rows is not None:
+            taken.rejected.append(await read_part(self._lake, landed.unreadable_rows))
+        first = 0
+        for part in landed.parts:
+            rows = await read_part(self._lake, part)
+            cleaned = await asyncio.to_thread(clean_part, plan, rows, number, first)
+            first += rows.height
+            taken.rejected.append(cleaned.quarantine)
+            taken.parts.append(cleaned.rows)
+            taken.tallies.append(cleaned.tallies)
+            taken.ledger = taken.ledger.sum(
+                BatchLedger(
+                    extracted=cleaned.rows_in,
+                    expanded=cleaned.expanded,
+                    loaded=cleaned.rows.height,
+                    filtered=cleaned.filtered,
+                    quarantined=cleaned.quarantine.height,
+                )
+            )
+        if not landed.parts:  # the checks still have to be told that they ran
+            empty = pl.DataFrame(schema=_schema(reading(run).columns))
+            taken.tallies.append(clean_part(plan, empty, number, 0).tallies)
+        return taken
+
+    async def _store_clean(
+        self, run: PinnedRun, plan: CleanPlan, number: int, taken: _Taken
+    ) -> dict[str, object]:
+        """Store clean rows, the keys that must be unique, and what the gate needs to know."""
+        prefix = f"{_prefix(run)}/clean"
+        writer: PartWriter | None = None
+        for part in taken.parts:
+            table = arrow(part)
+            writer = writer or PartWriter(self._lake, f"{prefix}/chunk-{number:05d}", table.schema)
+            for batch in table.to_batches():
+                await writer.add(batch)
+        for place, check in enumerate(plan.gate.keys):
+            start, keys = 0, []
+            for part in taken.parts:
+                keys.append(check.unique.keys_of(part, number, start))
+                start += part.height
+            together = pl.concat(keys) if keys else pl.DataFrame()
+            for turn in range(check.unique.passes if keys else 0):
+                found = together.filter(pl.col(PASS) == turn)
+                key = f"{prefix}/keys-{place}-{turn:04d}/{number:05d}.arrow"
+                await self._lake.create(key, await asyncio.to_thread(_ipc, found))
+        # Rows that go because their key repeats are left out of what is measured, later.
+        measured = [] if drops_repeated(run.spec) else taken.parts
+        profile = await asyncio.to_thread(plan.gate.profile, number, measured, taken.tallies)
+        content = profile.model_dump_json().encode()
+        return {
+            "parts": await writer.close() if writer is not None else [],
+            "profile": await self._lake.put(f"{prefix}/profile-{number:05d}", content, "json"),
+        }
+
+    async def _quarantine(
+        self, run: PinnedRun, number: int, rejected: list[pl.DataFrame]
+    ) -> Ref | None:
+        found = pl.concat([pl.DataFrame(schema=QUARANTINE), *rejected])
+        if found.is_empty():
+            return None
+        content = await asyncio.to_thread(encode, arrow(found))
+        prefix = f"{_prefix(run)}/quarantine/chunk-{number:05d}"
+        return await self._lake.put(prefix, content, "parquet")
+
+    @activity.defn(name="etl.group")
+    @with_heartbeats
+    async def group(self, task: AuditInput) -> Grouped:
+        """Put the groups of all chunks together into one chunk of clean rows."""
+        folder = RunFolder(self._store, task.name.pipeline, task.name.run)
+        chunks = await folder.all(CLEAN, CleanChunk, task.chunk_count)
+        kept = await folder.find(f"{GROUPED}/00000", CleanChunk)
+        if kept is None:
+            run = await pinned_run(self._store, task.name)
+            plan = await bound_plan(self._store, folder, run)
+            kept = await folder.keep(f"{GROUPED}/00000", await self._group(run, plan, chunks))
+        before = BatchLedger()
+        for chunk in chunks:
+            before = before.sum(ledger_of(chunk))
+        ledger = before.sum(
+            BatchLedger(
+                loaded=kept.rows - before.loaded,
+                grouped=before.loaded - kept.rows_in,
+                expanded=kept.expanded,
+                filtered=kept.filtered,
+                quarantined=kept.quarantined,
+            )
+        )
+        return Grouped(chunk_count=1, ledger=ledger)
+
+    async def _group(self, run: PinnedRun, plan: CleanPlan, chunks: list[CleanChunk]) -> CleanChunk:
+        partials = [
+            pl.read_ipc(io.BytesIO(await self._lake.get(part)))
+            for chunk in chunks
+            for part in chunk.parts
+        ]
+        combined = await asyncio.to_thread(plan.steps.combine, partials)
+        checked, tallies = await asyncio.to_thread(plan.gate.rows.apply, combined, len(chunks))
+        types = dict(plan.steps.types)
+        content = quarantine_records(combined.rows, checked.rejected, types, len(chunks))
+        taken = _Taken(BatchLedger(), [content], [checked.rows], [tallies])
+        chunk = CleanChunk(
+            number=0,
+            rows_in=combined.rows_in,
+            rows=checked.rows.height,
+            filtered=combined.filtered,
+            quarantined=checked.rejected.height,
+            expanded=checked.expanded,
+            quarantine=await self._quarantine(run, len(chunks), taken.rejected),
+        )
+        return chunk.model_copy(update=await self._store_clean(run, plan, 0, taken))
+
+
+async def bound_plan(store: ObjectStore, folder: RunFolder, run: PinnedRun) -> CleanPlan:
+    """Compile what becomes of the rows of a run, with all that it needs from outside."""
+    chunks = (await folder.need(PLAN, ChunkPlan)).chunks
+    rows = sum(chunk.row_estimate for chunk in chunks)
+    types = typed(run.types)
+    references = await read_references(store, run, types)
+    plan = plan_of(run.spec, run.decision, reading(run).columns, references, rows)
+    calls, look_ups = plan.steps.calls, plan.steps.look_ups
+    if calls or look_ups:
+        plan = plan.bind(await resources_for(calls, look_ups, store))
+    if run.release is None:
+        return plan
+    released = json.loads(await store.get(run.release.contents))
+    return replace(plan, released=frozenset(released))
+
+
+def arrow(rows: pl.DataFrame) -> pa.Table:
+    """Give rows as Arrow, without the place of their record."""
+    return rows.drop(RECORD, strict=False).to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _ipc(rows: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    rows.write_ipc(buffer, compression="lz4")
+    return buffer.getvalue()
+
+
+def _schema(columns: Mapping[str, str]) -> pl.Schema:
+    return pl.Schema({name: polars_type(parse_field_type(kind)) for name, kind in columns.items()})
+
+
+def _prefix(run: PinnedRun) -> str:
+    return f"{etl_prefix(run.spec.name)}/runs/{run.run:06d}"

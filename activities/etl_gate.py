@@ -1,0 +1,233 @@
+"""Audit a whole batch before anyone can read it, and keep the evidence."""
+
+import asyncio
+import io
+
+import polars as pl
+from temporalio import activity
+
+from activities.etl_book import pinned_run
+from activities.etl_clean import arrow, bound_plan
+from activities.etl_extract import extracted_chunk
+from activities.etl_folder import RunFolder
+from activities.etl_history import PipelineHistory
+from activities.etl_io import (
+    AuditInput,
+    AuditResult,
+    DroppedRows,
+    Evidence,
+    PinnedRun,
+    StagedChunk,
+)
+from activities.etl_publish import CLEAN, DROPPED, GROUPED, is_grouped
+from activities.heartbeat import with_heartbeats
+from activities.parquet_part import encode, read_part
+from batch.chunk import CleanChunk
+from batch.clean import CleanPlan
+from batch.clean_plan import drops_repeated
+from batch.gate import BatchFacts, KeyCheck, decide
+from batch.profile import Profile
+from batch.quality_trend import falls_below
+from batch.quarantine import quarantine_records
+from batch.unique import CHUNK, PLACE, REPEATED
+from common.names import etl_prefix
+from common.payloads import ObjectStore
+from streaming.resource import RECORD
+
+MOST_LINES = 20
+
+
+class EtlGateActivities:
+    """Judges what steps and checks of rows left, and keeps the evidence."""
+
+    def __init__(self, store: ObjectStore, lake: ObjectStore) -> None:
+        self._store = store
+        self._lake = lake
+
+    @activity.defn(name="etl.find_repeated")
+    @with_heartbeats
+    async def find_repeated(self, task: AuditInput) -> AuditResult:
+        """Find the rows whose key repeats; those that the gate takes out go to quarantine."""
+        folder = RunFolder(self._store, task.name.pipeline, task.name.run)
+        kept = await folder.find("repeated", AuditResult)
+        if kept is not None:
+            return kept
+        run = await pinned_run(self._store, task.name)
+        plan = await bound_plan(self._store, folder, run)
+        count = 1 if is_grouped(run) else task.chunk_count
+        gone: list[pl.DataFrame] = []
+        for place, check in enumerate(plan.gate.keys):
+            found = await self._repeated(run, place, check, count)
+            content = await asyncio.to_thread(_ipc, found)
+            await self._lake.create(f"{_prefix(run)}/clean/repeated-{place}.arrow", content)
+            if check.severity == "quarantine":
+                extra = found.filter(~pl.col("kept"))
+                gone.append(extra.with_columns(pl.lit(check.name).alias("check")))
+        dropped = await self._drop(folder, run, plan, gone) if gone else 0
+        return await folder.keep("repeated", AuditResult(outcome="passed", dropped=dropped))
+
+    async def _repeated(
+        self, run: PinnedRun, place: int, check: KeyCheck, count: int
+    ) -> pl.DataFrame:
+        found = [pl.DataFrame(schema=REPEATED)]
+        for turn in range(check.unique.passes):
+            keys: list[pl.DataFrame] = []
+            for number in range(count):
+                key = f"{_prefix(run)}/clean/keys-{place}-{turn:04d}/{number:05d}.arrow"
+                content = await self._lake.read(key)
+                if content is not None:
+                    keys.append(pl.read_ipc(io.BytesIO(content)))
+            found.append(await asyncio.to_thread(check.unique.repeated, keys))
+        return pl.concat(found).sort(CHUNK, PLACE)
+
+    async def _drop(
+        self, folder: RunFolder, run: PinnedRun, plan: CleanPlan, gone: list[pl.DataFrame]
+    ) -> int:
+        """Take rows out of their chunks; gives their number."""
+        rows = pl.concat(gone).unique([CHUNK, PLACE], keep="first", maintain_order=True)
+        rows = rows.sort(CHUNK, PLACE)
+        for (number,), found in rows.group_by(CHUNK, maintain_order=True):
+            chunk = int(str(number))
+            rejected = found.select(
+                RECORD,
+                "check",
+                pl.lit("").alias("field"),
+                pl.format("expected the key ({}) once, got it again", "key").alias("reason"),
+            )
+            content = await self._contents(folder, run, plan, chunk, rejected)
+            table = await asyncio.to_thread(encode, arrow(content))
+            ref = await self._lake.put(
+                f"{_prefix(run)}/quarantine/repeated-{chunk:05d}", table, "parquet"
+            )
+            places = found[PLACE].to_list()
+            dropped = DroppedRows(rows=places, quarantine=ref)
+            await folder.keep(f"{DROPPED}/{chunk:05d}", dropped)
+        return rows.height
+
+    async def _contents(
+        self,
+        folder: RunFolder,
+        run: PinnedRun,
+        plan: CleanPlan,
+        chunk: int,
+        rejected: pl.DataFrame,
+    ) -> pl.DataFrame:
+        """Give rejected rows as they were extracted, or as groups where they are groups."""
+        if is_grouped(run):
+            clean = await folder.need(f"{GROUPED}/00000", CleanChunk)
+            parts, types = clean.parts, dict(plan.steps.types)
+        else:
+            landed = await extracted_chunk(folder, chunk)
+            parts, types = landed.parts, plan.extracted
+        first, found = 0, []
+        wanted = rejected[RECORD].implode()
+        for part in parts:
+            rows = await read_part(self._lake, part)
+            places = pl.int_range(first, first + rows.height, dtype=pl.Int64).alias(RECORD)
+            found.append(rows.with_columns(places).filter(pl.col(RECORD).is_in(wanted)))
+            first += rows.height
+        return quarantine_records(pl.concat(found), rejected, types, chunk)
+
+    @activity.defn(name="etl.audit")
+    @with_heartbeats
+    async def audit(self, task: AuditInput) -> AuditResult:
+        """Judge the batch by all of its checks, and keep the report."""
+        folder = RunFolder(self._store, task.name.pipeline, task.name.run)
+        run = await pinned_run(self._store, task.name)
+        plan = await bound_plan(self._store, folder, run)
+        chunks = await folder.all(CLEAN, CleanChunk, task.chunk_count)
+        last = [await folder.need(f"{GROUPED}/00000", CleanChunk)] if is_grouped(run) else chunks
+        dropped = [
+            await folder.find(f"{DROPPED}/{chunk.number:05d}", DroppedRows) for chunk in last
+        ]
+        profiles = [
+            await self._profile(plan, run, chunk, gone)
+            for chunk, gone in zip(last, dropped, strict=True)
+        ]
+        if is_grouped(run):
+            tallies = [one for c in chunks for one in (await self._stored_profile(c)).tallies]
+            first = profiles[0]
+            profiles = [first.model_copy(update={"tallies": [*tallies, *first.tallies]})]
+        facts = BatchFacts(
+            ledger=task.ledger,
+            staged=await self._staged(folder, run, len(last)),
+            end_us=run.moment_us,
+            history=await PipelineHistory(self._store, run.spec.name).entries(),
+            repeated=await self._kept_repeated(run, plan),
+        )
+        run_name = f"{run.spec.name}/{run.run}"
+        report = await asyncio.to_thread(
+            decide, plan.gate, profiles, facts, run.spec.name, run.slot, run_name
+        )
+        content = report.model_dump_json(indent=1).encode()
+        ref = await self._lake.put(f"{_prefix(run)}/report/gate", content, "json")
+        quarantine = [one.quarantine for one in chunks if one.quarantine is not None]
+        quarantine += [one.quarantine for one in last if is_grouped(run) and one.quarantine]
+        quarantine += [one.quarantine for one in dropped if one is not None and one.quarantine]
+        await folder.keep(
+            "evidence", Evidence(quarantine=quarantine, report=ref, metrics=report.metrics)
+        )
+        threshold = run.spec.quality_threshold
+        before = facts.history[-1].score if facts.history else None
+        alert = ""
+        if falls_below(report.score, threshold, before):
+            alert = f"quality score {report.score:g} of run {run_name} is below {threshold:g}"
+        failed = [one for one in report.checks if one.outcome != "passed"]
+        return AuditResult(
+            outcome=report.outcome,
+            passed=report.count("passed"),
+            warned=sum(not one.blocks for one in failed),
+            failed=sum(one.blocks for one in failed),
+            score=report.score,
+            lines=[
+                f"{one.severity} {one.name}: {one.message or one.measured}"
+                for one in failed[:MOST_LINES]
+            ],
+            alert=alert,
+        )
+
+    async def _profile(
+        self, plan: CleanPlan, run: PinnedRun, chunk: CleanChunk, dropped: DroppedRows | None
+    ) -> Profile:
+        """Give the profile of a chunk; what is measured leaves dropped rows out."""
+        profile = await self._stored_profile(chunk)
+        if not drops_repeated(run.spec):
+            return profile
+        gone = pl.Series(dropped.rows if dropped is not None else [], dtype=pl.Int64)
+        parts, start = [], 0
+        for part in chunk.parts:
+            rows = await read_part(self._lake, part)
+            places = pl.int_range(start, start + rows.height, eager=True)
+            start += rows.height
+            parts.append(rows.filter(~places.is_in(gone.implode())))
+        measured = await asyncio.to_thread(plan.gate.profile, chunk.number, parts, [])
+        return measured.model_copy(update={"tallies": profile.tallies})
+
+    async def _stored_profile(self, chunk: CleanChunk) -> Profile:
+        assert chunk.profile is not None  # noqa: S101 - every clean chunk has one
+        return Profile.model_validate_json(await self._lake.get(chunk.profile))
+
+    async def _staged(self, folder: RunFolder, run: PinnedRun, count: int) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for place, target in enumerate(run.spec.targets):
+            chunks = await folder.all(f"staged-{place}", StagedChunk, count)
+            found[target.name] = sum(one.rows for one in chunks)
+        return found
+
+    async def _kept_repeated(self, run: PinnedRun, plan: CleanPlan) -> dict[str, pl.DataFrame]:
+        found: dict[str, pl.DataFrame] = {}
+        for place, check in enumerate(plan.gate.keys):
+            content = await self._lake.read(f"{_prefix(run)}/clean/repeated-{place}.arrow")
+            if content is not None:
+                found[check.key] = pl.read_ipc(io.BytesIO(content))
+        return found
+
+
+def _ipc(rows: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    rows.write_ipc(buffer, compression="lz4")
+    return buffer.getvalue()
+
+
+def _prefix(run: PinnedRun) -> str:
+    return f"{etl_prefix(run.spec.name)}/runs/{run.run:06d}"

@@ -1,0 +1,116 @@
+"""How runs of ETL pipelines look on a screen: the live line, the ledger, what was published."""
+
+from typing import Any
+
+from batch.chunk import BatchLedger
+from starter.output import format_amount, format_rate, format_seconds, iso_time, print_json, show
+from workflows.etl_input import EtlResult, EtlStatus
+
+_WORDS = {
+    "opening": "open",
+    "settling": "settle",
+    "planning": "plan",
+    "extracting": "extract",
+    "auditing": "audit",
+    "publishing": "publish",
+    "recording": "record",
+}
+
+
+def live_line(status: EtlStatus) -> str:
+    """Describe a run in one line."""
+    words = [_day(status.slot), status.state if status.state != "running" else ""]
+    head = "  ".join(word for word in (status.pipeline, *words, _WORDS[status.phase]) if word)
+    parts = []
+    if status.chunk_count is not None:
+        parts.append(f"{head} {status.chunks_done}/{status.chunk_count} chunks")
+        rate = _rate(status)
+        parts += [f"{format_amount(status.rows)} rows", format_rate(rate).replace("/s", " rows/s")]
+        left = status.row_estimate - status.rows
+        if status.phase == "extracting" and rate > 0 and left > 0:
+            parts.append(f"ETA {max(1, round(left / rate)):,} s")
+    else:
+        parts.append(head)
+    if status.reason:
+        parts.append(status.reason)
+    return "  ".join(parts)
+
+
+def _rate(status: EtlStatus) -> float:
+    elapsed_us = status.now_us - status.started_us
+    return status.rows / (elapsed_us / 1e6) if elapsed_us > 0 else 0.0
+
+
+def _day(slot: str) -> str:
+    """Shorten the label of a day that begins at midnight."""
+    return slot[:10] if slot[10:16] == "T00:00" else slot
+
+
+def ledger_line(ledger: BatchLedger, *, blocked: bool = False) -> str:
+    """Write the conservation of rows as an equation and whether it holds."""
+    into = f"extracted {ledger.extracted:,}"
+    if ledger.expanded:
+        into += f" + expanded {ledger.expanded:,}"
+    out = [f"{'held back' if blocked else 'loaded'} {ledger.loaded:,}"]
+    if ledger.grouped:
+        out.append(f"grouped {ledger.grouped:,}")
+    out += [f"filtered {ledger.filtered:,}", f"quarantined {ledger.quarantined:,}"]
+    sign, verdict = ("=", "balanced") if ledger.balanced else ("≠", "NOT BALANCED")
+    return f"{into} {sign} {' + '.join(out)}   {verdict}"
+
+
+def print_status(status: EtlStatus, web_ui: str) -> None:
+    """Write the status for people."""
+    show(live_line(status.model_copy(update={"reason": ""})))
+    if status.reason:
+        show(f"  reason   {status.reason}")
+    show(f"  run {status.run}  {ledger_line(status.ledger)}")
+    for one in status.published:
+        counts = f"inserted {one.inserted:,}  updated {one.updated:,}  deleted {one.deleted:,}"
+        show(f"  {one.target}  {counts}")
+    show(f"  web UI   {web_ui}")
+
+
+def print_result(name: str, result: EtlResult, web_ui: str, report: str) -> None:
+    """Say how a run ended."""
+    seconds = format_seconds(result.elapsed_us / 1e6)
+    show(f"{name}  {_day(result.slot)}  {result.state} in {seconds}")
+    show(f"  {ledger_line(result.ledger, blocked=result.state == 'blocked')}")
+    for change in result.changes:
+        show(f"  schema   {change}")
+    audit = result.audit
+    counts = [f"{audit.passed} passed"]
+    counts += [f"{audit.warned} warned"] if audit.warned else []
+    counts += [f"{audit.failed} failed"] if audit.failed else []
+    show(f"  gate     {', '.join(counts)}   {report}")
+    for line in audit.lines:
+        show(f"           {line}")
+    for one in result.published:
+        counts_of = f"inserted {one.inserted:,}  updated {one.updated:,}  deleted {one.deleted:,}"
+        show(f"  target   {one.target}  {counts_of}")
+    show(f"  web UI   {web_ui}")
+
+
+def result_json(name: str, result: EtlResult, web_ui: str) -> dict[str, Any]:
+    """Give how a run ended, for programs."""
+    ledger = {**result.ledger.model_dump(), "balanced": result.ledger.balanced}
+    return {
+        "pipeline": name,
+        **result.model_dump(mode="json"),
+        "ledger": ledger,
+        "web_ui": web_ui,
+    }
+
+
+def print_status_json(status: EtlStatus, web_ui: str) -> None:
+    """Write the status as JSON."""
+    ledger = {**status.ledger.model_dump(), "balanced": status.ledger.balanced}
+    print_json(
+        {
+            **status.model_dump(mode="json", exclude={"started_us", "now_us"}),
+            "started": iso_time(status.started_us // 1_000),
+            "rows_per_second": round(_rate(status)),
+            "ledger": ledger,
+            "web_ui": web_ui,
+        }
+    )

@@ -1,0 +1,194 @@
+"""The ETL workflow on the time-skipping server."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import CancelledError
+from temporalio.testing import WorkflowEnvironment
+
+from common.errors import RetryableError, SinkRefusedError, SourceRefusedError
+from common.names import SEARCH_ATTRIBUTES
+from pipelines.etl import Aggregation, EtlStep
+from pipelines.etl_source import PostgresSource
+from tests.workflows.etl_rig import EtlRig
+
+
+@pytest.fixture
+async def etl(server: WorkflowEnvironment) -> AsyncIterator[EtlRig]:
+    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+    await server.client.operator_service.add_search_attributes(
+        AddSearchAttributesRequest(search_attributes=dict.fromkeys(SEARCH_ATTRIBUTES, keyword))
+    )
+    rig = EtlRig(server)
+    async with rig.workers():
+        yield rig
+
+
+async def test_a_run_loads_every_row_into_every_target(etl: EtlRig) -> None:
+    result = await etl.run(etl.spec())
+
+    assert result.state == "published"
+    assert result.ledger.model_dump() == {
+        "extracted": 100, "expanded": 0, "loaded": 100, "filtered": 0, "quarantined": 0,
+        "grouped": 0,
+    }  # fmt: skip
+    for target in etl.targets.values():
+        assert sorted(target.rows) == list(range(100))
+        assert target.publications == 1
+    assert etl.staged == 0
+    assert sorted(etl.source.reads) == [0, 1, 2, 3]
+
+
+async def test_steps_filter_and_derive(etl: EtlRig) -> None:
+    steps = [EtlStep(where="amount < 100"), EtlStep(derive={"double": "amount * 2"})]
+
+    result = await etl.run(etl.spec(transform=steps))
+
+    assert (result.ledger.loaded, result.ledger.filtered) == (50, 50)
+    assert etl.targets["postgres"].rows[7] == {"id": 7, "amount": 14, "double": 28}
+
+
+async def test_rows_are_grouped_over_all_chunks(etl: EtlRig) -> None:
+    steps = [
+        EtlStep(derive={"odd": "id % 2 = 1"}),
+        EtlStep(aggregate=Aggregation(group_by=["odd"], columns={"id": "count(*)"})),
+    ]
+
+    result = await etl.run(etl.spec(transform=steps))
+
+    assert result.ledger.balanced
+    assert (result.ledger.loaded, result.ledger.grouped) == (2, 98)
+    assert etl.targets["postgres"].rows.keys() == {50}
+
+
+async def test_what_may_pass_is_tried_again(etl: EtlRig) -> None:
+    etl.source.failures = [RetryableError("not now"), RetryableError("nor now")]
+
+    result = await etl.run(etl.spec())
+
+    assert result.ledger.loaded == 100
+
+
+async def test_what_is_final_fails_at_once_and_leaves_no_trace(etl: EtlRig) -> None:
+    etl.source.failures = [SourceRefusedError("the table is gone")]
+
+    # One chunk at a time: the skipping server forgets an activity that ends while it is cancelled.
+    one = etl.spec().limits.model_copy(update={"parallelism": 1})
+    with pytest.raises(WorkflowFailureError) as caught:
+        await etl.run(etl.spec(limits=one))
+
+    assert "the table is gone" in str(caught.value.cause)
+    assert etl.staged == 0
+    assert [target.rows for target in etl.targets.values()] == [{}, {}]
+    assert await etl.lake.keys("etl/load/runs") == []
+    assert await etl.store.keys("etl/load/runs") == []
+
+
+async def test_a_cancelled_run_leaves_no_trace(etl: EtlRig) -> None:
+    etl.source.gate.clear()
+    handle = await etl.start(etl.spec())
+    await etl.until(handle, lambda status: status.phase == "extracting")
+
+    await handle.cancel()
+    with pytest.raises(WorkflowFailureError) as caught:
+        await etl.ended(handle)
+
+    assert isinstance(caught.value.cause, CancelledError)
+    assert etl.staged == 0
+    assert await etl.lake.keys("etl/load/runs") == []
+    assert await etl.store.keys("etl/load/runs") == []
+
+
+async def test_the_first_target_refuses_before_anything_is_published(etl: EtlRig) -> None:
+    etl.targets["clickhouse"].refusals = [SinkRefusedError("a key is null")]
+
+    with pytest.raises(WorkflowFailureError):
+        await etl.run(etl.spec())
+
+    assert [target.rows for target in etl.targets.values()] == [{}, {}]
+    assert etl.staged == 0
+
+
+async def test_after_the_first_publication_a_run_goes_on_until_all_targets_have_it(
+    etl: EtlRig,
+) -> None:
+    etl.targets["postgres"].refusals = [SinkRefusedError("somebody dropped the table")]
+    handle = await etl.start(etl.spec())
+    paused = await etl.until(handle, lambda status: status.state == "paused")
+
+    assert "somebody dropped the table" in paused.reason
+    assert len(etl.targets["clickhouse"].rows) == 100
+    await handle.signal("resume")
+    result = await etl.ended(handle)
+
+    assert result.state == "published"
+    assert [len(target.rows) for target in etl.targets.values()] == [100, 100]
+    assert etl.targets["clickhouse"].publications == 1
+
+
+async def test_a_cancellation_after_the_first_publication_is_not_obeyed(etl: EtlRig) -> None:
+    etl.targets["postgres"].gate.clear()
+    handle = await etl.start(etl.spec())
+    await etl.until(handle, lambda status: len(status.published) == 1)
+
+    await handle.cancel()
+    await etl.until(handle, lambda status: "cancelled after" in status.reason)
+    etl.targets["postgres"].gate.set()
+    result = await etl.ended(handle)
+
+    assert result.state == "published"
+    assert [len(target.rows) for target in etl.targets.values()] == [100, 100]
+
+
+async def test_a_paused_run_begins_nothing_more(etl: EtlRig) -> None:
+    etl.source.gate.clear()
+    handle = await etl.start(etl.spec())
+    await etl.until(handle, lambda status: status.phase == "extracting")
+    await handle.signal("pause")
+    etl.source.gate.set()
+
+    await etl.until(handle, lambda status: status.rows == 60)
+    assert set(etl.source.reads) == {0, 1}
+    assert etl.staged == 0
+    await handle.signal("resume")
+    result = await etl.ended(handle)
+
+    assert result.ledger.loaded == 100
+
+
+async def test_open_transactions_are_waited_for(etl: EtlRig) -> None:
+    etl.source.open_transactions = [["pid 7"], ["pid 7"], []]
+    spec = etl.spec(source=PostgresSource(table="t", cursor="id"))
+
+    result = await etl.run(spec)
+
+    assert result.ledger.loaded == 100
+    assert etl.source.open_transactions == []
+
+
+async def test_a_long_run_continues_as_a_new_one(etl: EtlRig) -> None:
+    etl.source.rows = [{"id": n, "amount": n} for n in range(600)]
+    handle = await etl.start(etl.spec(), history_events=60)
+
+    result = await etl.ended(handle)
+
+    assert result.ledger.loaded == 600
+    assert len(etl.source.reads) == 20
+    first = await etl.server.client.get_workflow_handle(
+        handle.id, run_id=handle.first_execution_run_id
+    ).describe()
+    assert first.status is not None
+    assert first.status.name == "CONTINUED_AS_NEW"
+
+
+async def test_the_same_again_gives_the_same(etl: EtlRig) -> None:
+    first = await etl.run(etl.spec())
+    before = dict(etl.targets["postgres"].rows)
+
+    second = await etl.run(etl.spec())
+
+    assert (first.run, second.run) == (1, 2)
+    assert etl.targets["postgres"].rows == before
