@@ -5,9 +5,9 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import polars as pl
-import pyarrow as pa
 from temporalio import activity
 
 from activities.etl_book import PLAN, pinned_run
@@ -18,7 +18,7 @@ from activities.etl_prepare import reading
 from activities.etl_publish import CLEAN, GROUPED
 from activities.etl_reference import read_references
 from activities.heartbeat import with_heartbeats
-from activities.parquet_part import PartWriter, encode, read_part
+from activities.parquet_part import PartWriter, arrow, encode, read_part
 from activities.resource import resources_for
 from batch.chunk import BatchLedger, CleanChunk, ledger_of
 from batch.clean import CleanPlan, clean_part
@@ -31,7 +31,6 @@ from common.names import etl_prefix
 from common.payloads import ObjectStore, Ref
 from contracts.field_dtype import polars_type
 from contracts.field_type_parse import parse_field_type
-from streaming.resource import RECORD
 
 
 @dataclass
@@ -82,9 +81,9 @@ class EtlCleanActivities:
             partial = await asyncio.to_thread(plan.steps.group, taken.parts)
             content = await asyncio.to_thread(_ipc, partial)
             ref = await self._lake.put(f"{prefix}/clean/groups-{number:05d}", content, "arrow")
-            tallies = plan.gate.profile(number, [], taken.tallies)
-            profile = tallies.model_copy(update={"measured": []}).model_dump_json().encode()
-            kept = await self._lake.put(f"{prefix}/clean/profile-{number:05d}", profile, "json")
+            profile = plan.gate.profile(number, [], taken.tallies, "extracted")
+            content = profile.model_dump_json().encode()
+            kept = await self._lake.put(f"{prefix}/clean/profile-{number:05d}", content, "json")
             return chunk.model_copy(update={"parts": [ref], "profile": kept})
         return chunk.model_copy(update=await self._store_clean(run, plan, number, taken))
 
@@ -124,8 +123,9 @@ class EtlCleanActivities:
         """Store clean rows, the keys that must be unique, and what the gate needs to know."""
         prefix = f"{_prefix(run)}/clean"
         writer: PartWriter | None = None
+        drops = drops_repeated(run.spec)
         for part in taken.parts:
-            table = arrow(part)
+            table = arrow(part, with_record=drops)
             writer = writer or PartWriter(self._lake, f"{prefix}/chunk-{number:05d}", table.schema)
             for batch in table.to_batches():
                 await writer.add(batch)
@@ -140,8 +140,9 @@ class EtlCleanActivities:
                 key = f"{prefix}/keys-{place}-{turn:04d}/{number:05d}.arrow"
                 await self._lake.create(key, await asyncio.to_thread(_ipc, found))
         # Rows that go because their key repeats are left out of what is measured, later.
-        measured = [] if drops_repeated(run.spec) else taken.parts
-        profile = await asyncio.to_thread(plan.gate.profile, number, measured, taken.tallies)
+        measured = [] if drops else taken.parts
+        side: Literal["all", "clean"] = "clean" if plan.steps.grouping is not None else "all"
+        profile = await asyncio.to_thread(plan.gate.profile, number, measured, taken.tallies, side)
         content = profile.model_dump_json().encode()
         return {
             "parts": await writer.close() if writer is not None else [],
@@ -220,11 +221,6 @@ async def bound_plan(store: ObjectStore, folder: RunFolder, run: PinnedRun) -> C
         return plan
     released = json.loads(await store.get(run.release.contents))
     return replace(plan, released=frozenset(released))
-
-
-def arrow(rows: pl.DataFrame) -> pa.Table:
-    """Give rows as Arrow, without the place of their record."""
-    return rows.drop(RECORD, strict=False).to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def _ipc(rows: pl.DataFrame) -> bytes:

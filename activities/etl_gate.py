@@ -7,7 +7,7 @@ import polars as pl
 from temporalio import activity
 
 from activities.etl_book import pinned_run
-from activities.etl_clean import arrow, bound_plan
+from activities.etl_clean import bound_plan
 from activities.etl_extract import extracted_chunk
 from activities.etl_folder import RunFolder
 from activities.etl_history import PipelineHistory
@@ -21,7 +21,8 @@ from activities.etl_io import (
 )
 from activities.etl_publish import CLEAN, DROPPED, GROUPED, is_grouped
 from activities.heartbeat import with_heartbeats
-from activities.parquet_part import encode, read_part
+from activities.parquet_part import arrow, encode, read_part
+from batch.batch_step import without
 from batch.chunk import CleanChunk
 from batch.clean import CleanPlan
 from batch.clean_plan import drops_repeated
@@ -55,16 +56,19 @@ class EtlGateActivities:
         run = await pinned_run(self._store, task.name)
         plan = await bound_plan(self._store, folder, run)
         count = 1 if is_grouped(run) else task.chunk_count
-        gone: list[pl.DataFrame] = []
+        found: list[tuple[KeyCheck, pl.DataFrame]] = []
         for place, check in enumerate(plan.gate.keys):
-            found = await self._repeated(run, place, check, count)
-            content = await asyncio.to_thread(_ipc, found)
+            repeated = await self._repeated(run, place, check, count)
+            content = await asyncio.to_thread(_ipc, repeated)
             await self._lake.create(f"{_prefix(run)}/clean/repeated-{place}.arrow", content)
             if check.severity == "quarantine":
-                extra = found.filter(~pl.col("kept"))
-                gone.append(extra.with_columns(pl.lit(check.name).alias("check")))
-        dropped = await self._drop(folder, run, plan, gone) if gone else 0
-        return await folder.keep("repeated", AuditResult(outcome="passed", dropped=dropped))
+                found.append((check, repeated))
+        records, rows = 0, 0
+        for number in range(count if found else 0):
+            dropped = await self._drop(folder, run, plan, number, found)
+            records, rows = records + len(dropped.records), rows + dropped.rows
+        result = AuditResult(outcome="passed", dropped=records, dropped_rows=rows)
+        return await folder.keep("repeated", result)
 
     async def _repeated(
         self, run: PinnedRun, place: int, check: KeyCheck, count: int
@@ -81,28 +85,30 @@ class EtlGateActivities:
         return pl.concat(found).sort(CHUNK, PLACE)
 
     async def _drop(
-        self, folder: RunFolder, run: PinnedRun, plan: CleanPlan, gone: list[pl.DataFrame]
-    ) -> int:
-        """Take rows out of their chunks; gives their number."""
-        rows = pl.concat(gone).unique([CHUNK, PLACE], keep="first", maintain_order=True)
-        rows = rows.sort(CHUNK, PLACE)
-        for (number,), found in rows.group_by(CHUNK, maintain_order=True):
-            chunk = int(str(number))
-            rejected = found.select(
-                RECORD,
-                "check",
-                pl.lit("").alias("field"),
-                pl.format("expected the key ({}) once, got it again", "key").alias("reason"),
-            )
-            content = await self._contents(folder, run, plan, chunk, rejected)
-            table = await asyncio.to_thread(encode, arrow(content))
-            ref = await self._lake.put(
-                f"{_prefix(run)}/quarantine/repeated-{chunk:05d}", table, "parquet"
-            )
-            places = found[PLACE].to_list()
-            dropped = DroppedRows(rows=places, quarantine=ref)
-            await folder.keep(f"{DROPPED}/{chunk:05d}", dropped)
-        return rows.height
+        self,
+        folder: RunFolder,
+        run: PinnedRun,
+        plan: CleanPlan,
+        number: int,
+        found: list[tuple[KeyCheck, pl.DataFrame]],
+    ) -> DroppedRows:
+        """Take the records of repeated keys out of a chunk."""
+        rejected = pl.concat([check.rejected(repeated, number) for check, repeated in found])
+        rejected = rejected.unique(RECORD, keep="first", maintain_order=True).sort(RECORD)
+        if rejected.is_empty():
+            return DroppedRows(records=[], rows=0)
+        place = GROUPED if is_grouped(run) else CLEAN
+        clean = await folder.need(f"{place}/{number:05d}", CleanChunk)
+        rows = 0
+        for part in clean.parts:
+            records = (await read_part(self._lake, part))[RECORD]
+            rows += int(records.is_in(rejected[RECORD].implode()).sum())
+        content = await self._contents(folder, run, plan, number, rejected)
+        table = await asyncio.to_thread(encode, arrow(content))
+        prefix = f"{_prefix(run)}/quarantine/repeated-{number:05d}"
+        ref = await self._lake.put(prefix, table, "parquet")
+        dropped = DroppedRows(records=rejected[RECORD].to_list(), rows=rows, quarantine=ref)
+        return await folder.keep(f"{DROPPED}/{number:05d}", dropped)
 
     async def _contents(
         self,
@@ -123,8 +129,10 @@ class EtlGateActivities:
         wanted = rejected[RECORD].implode()
         for part in parts:
             rows = await read_part(self._lake, part)
-            places = pl.int_range(first, first + rows.height, dtype=pl.Int64).alias(RECORD)
-            found.append(rows.with_columns(places).filter(pl.col(RECORD).is_in(wanted)))
+            if RECORD not in rows.columns:  # rows as they were extracted, in their order
+                places = pl.int_range(first, first + rows.height, dtype=pl.Int64).alias(RECORD)
+                rows = rows.with_columns(places)
+            found.append(rows.filter(pl.col(RECORD).is_in(wanted)))
             first += rows.height
         return quarantine_records(pl.concat(found), rejected, types, chunk)
 
@@ -145,9 +153,8 @@ class EtlGateActivities:
             for chunk, gone in zip(last, dropped, strict=True)
         ]
         if is_grouped(run):
-            tallies = [one for c in chunks for one in (await self._stored_profile(c)).tallies]
-            first = profiles[0]
-            profiles = [first.model_copy(update={"tallies": [*tallies, *first.tallies]})]
+            groups = profiles[0].model_copy(update={"chunk": len(chunks)})
+            profiles = [*[await self._stored_profile(chunk) for chunk in chunks], groups]
         facts = BatchFacts(
             ledger=task.ledger,
             staged=await self._staged(folder, run, len(last)),
@@ -193,15 +200,10 @@ class EtlGateActivities:
         profile = await self._stored_profile(chunk)
         if not drops_repeated(run.spec):
             return profile
-        gone = pl.Series(dropped.rows if dropped is not None else [], dtype=pl.Int64)
-        parts, start = [], 0
-        for part in chunk.parts:
-            rows = await read_part(self._lake, part)
-            places = pl.int_range(start, start + rows.height, eager=True)
-            start += rows.height
-            parts.append(rows.filter(~places.is_in(gone.implode())))
+        gone = pl.Series(dropped.records if dropped is not None else [], dtype=pl.Int64)
+        parts = [without(await read_part(self._lake, part), gone) for part in chunk.parts]
         measured = await asyncio.to_thread(plan.gate.profile, chunk.number, parts, [])
-        return measured.model_copy(update={"tallies": profile.tallies})
+        return profile.model_copy(update={"rows": measured.rows, "measured": measured.measured})
 
     async def _stored_profile(self, chunk: CleanChunk) -> Profile:
         assert chunk.profile is not None  # noqa: S101 - every clean chunk has one

@@ -200,7 +200,8 @@ class AuditResult(Model):
         outcome: `passed`, `warned` or `blocked`.
         passed, warned, failed: Counts of checks.
         lines: What failed, one line each.
-        dropped: Rows that the checks of the whole batch sent to quarantine.
+        dropped: Records that the checks of the whole batch sent to quarantine.
+        dropped_rows: Clean rows that were made of them.
         alert: What people are told, since the score fell below the threshold; empty is nothing.
     """
 
@@ -211,6 +212,7 @@ class AuditResult(Model):
     score: float = 100.0
     lines: list[str] = []
     dropped: int = 0
+    dropped_rows: int = 0
     alert: str = ""
 
 
@@ -218,11 +220,13 @@ class DroppedRows(Model):
     """Rows of a chunk that a check of the whole batch sent to quarantine.
 
     Attributes:
-        rows: Their places among the clean rows of the chunk.
-        quarantine: The same rows as they were extracted.
+        records: Their records, by `_row`.
+        rows: How many clean rows were made of these.
+        quarantine: The records as they were extracted.
     """
 
-    rows: list[int]
+    records: list[int]
+    rows: int
     quarantine: Ref | None = None
 
 

@@ -27,7 +27,8 @@ from activities.etl_io import (
 from activities.etl_prepare import TargetOpener
 from activities.etl_table import batch_table
 from activities.heartbeat import with_heartbeats
-from activities.parquet_part import read_part
+from activities.parquet_part import arrow, read_part
+from batch.batch_step import without
 from batch.chunk import CleanChunk
 from common.errors import FatalError
 from common.names import etl_prefix
@@ -71,14 +72,10 @@ class EtlPublishActivities:
     async def _rows(self, folder: RunFolder, chunk: CleanChunk) -> AsyncIterator[pa.RecordBatch]:
         """Give the rows of a chunk without those that checks of the whole batch took out."""
         dropped = await folder.find(f"{DROPPED}/{chunk.number:05d}", DroppedRows)
-        gone = pl.Series([] if dropped is None else dropped.rows, dtype=pl.Int64)
-        start = 0
         for part in chunk.parts:
             rows = await read_part(self._lake, part)
-            place = pl.int_range(start, start + rows.height, eager=True)
-            start += rows.height
-            kept = rows.filter(~place.is_in(gone)) if gone.len() else rows
-            table = kept.to_arrow(compat_level=pl.CompatLevel.oldest())
+            kept = rows if dropped is None else without(rows, pl.Series(dropped.records))
+            table = arrow(kept)
             for batch in table.to_batches(max_chunksize=BATCH_ROWS):
                 yield batch
 
@@ -99,7 +96,7 @@ class EtlPublishActivities:
         for one in staged:
             chunk = await clean_chunk(folder, run, one.number)
             dropped = await folder.find(f"{DROPPED}/{one.number:05d}", DroppedRows)
-            wanted = chunk.rows - (len(dropped.rows) if dropped is not None else 0)
+            wanted = chunk.rows - (dropped.rows if dropped is not None else 0)
             if not wanted == one.rows == found.get(one.number, 0):
                 raise FatalError(
                     f"staging of {target.name}, chunk {one.number}: expected {wanted:,} rows, got "

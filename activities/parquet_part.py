@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from common.payloads import ObjectStore, Ref
+from streaming.resource import RECORD
 
 PART_BYTES = 48 * 1024 * 1024
 """Size in memory at which a file is closed."""
@@ -52,6 +53,12 @@ class PartWriter:
         content = await asyncio.to_thread(encode, table)
         prefix = f"{self._prefix}-p{len(self.parts):03d}"
         self.parts.append(await self._store.put(prefix, content, "parquet"))
+
+
+def arrow(rows: pl.DataFrame, *, with_record: bool = False) -> pa.Table:
+    """Give rows as Arrow, without the place of their record unless that is wanted."""
+    wanted = rows if with_record else rows.drop(RECORD, strict=False)
+    return wanted.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def encode(table: pa.Table) -> bytes:

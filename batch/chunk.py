@@ -127,10 +127,15 @@ class BatchLedger(Model):
         ended = self.loaded + self.grouped + self.filtered + self.quarantined
         return self.extracted + self.expanded == ended
 
-    def dropped(self, count: int) -> "BatchLedger":
-        """Let rows that were to be loaded go to quarantine."""
-        moved = {"loaded": self.loaded - count, "quarantined": self.quarantined + count}
-        return self.model_copy(update=moved)
+    def dropped(self, records: int, rows: int) -> "BatchLedger":
+        """Let records that were to be loaded go to quarantine, with all rows made of them."""
+        return self.model_copy(
+            update={
+                "loaded": self.loaded - rows,
+                "expanded": self.expanded - (rows - records),
+                "quarantined": self.quarantined + records,
+            }
+        )
 
     def sum(self, other: "BatchLedger") -> "BatchLedger":
         """Add the counts of another part."""

@@ -200,7 +200,7 @@ class EtlWorkflow:
             "looking for repeated keys", "etl.find_repeated", work, io.AuditResult,
             policies.AUDIT, queue=ETL_COMPUTE_QUEUE, fatal_ends=True,
         )  # fmt: skip
-        ledger = self._progress.ledger.dropped(found.dropped)
+        ledger = self._progress.ledger.dropped(found.dropped, found.dropped_rows)
         self._progress = self._progress.model_copy(update={"ledger": ledger})
 
     async def _audit(self, opened: io.EtlOpened) -> io.AuditResult:

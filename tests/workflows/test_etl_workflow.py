@@ -1,7 +1,10 @@
 """The ETL workflow on the time-skipping server."""
 
+import io
+import json
 from collections.abc import AsyncIterator
 
+import polars as pl
 import pytest
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
@@ -9,9 +12,11 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
 
+from activities.etl_io import Release
+from batch.clean import digest
 from common.errors import RetryableError, SinkRefusedError, SourceRefusedError
 from common.names import SEARCH_ATTRIBUTES
-from pipelines.etl import Aggregation, EtlStep
+from pipelines.etl import Aggregation, Check, EtlStep
 from pipelines.etl_source import PostgresSource
 from tests.workflows.etl_rig import EtlRig
 
@@ -62,6 +67,55 @@ async def test_rows_are_grouped_over_all_chunks(etl: EtlRig) -> None:
     assert result.ledger.balanced
     assert (result.ledger.loaded, result.ledger.grouped) == (2, 98)
     assert etl.targets["postgres"].rows.keys() == {50}
+
+
+async def test_rows_that_break_a_check_are_set_aside_and_released_exactly(etl: EtlRig) -> None:
+    gate = [Check(check="range", fields=["amount"], min="50", severity="quarantine")]
+    spec = etl.spec(gate=gate)
+
+    first = await etl.run(spec)
+    contents = []
+    for key in await etl.lake.keys("etl/load/runs/000001/quarantine"):
+        rows = pl.read_parquet(io.BytesIO(await etl.lake.read(key) or b""))
+        contents += rows["content"].to_list()
+    released = sorted(digest(text) for text in contents[:7])
+    ref = await etl.store.put("releases", json.dumps(released).encode(), "json")
+    second = await etl.run(spec, release=Release(run=first.run, contents=ref, row_count=7))
+
+    assert (first.ledger.loaded, first.ledger.quarantined) == (75, 25)
+    assert (second.ledger.loaded, second.ledger.quarantined) == (82, 18)
+    assert second.slot == first.slot
+    assert len(etl.targets["postgres"].rows) == 82
+
+
+async def test_of_rows_with_one_key_the_last_is_loaded_and_the_others_are_set_aside(
+    etl: EtlRig,
+) -> None:
+    etl.source.rows = [{"id": n, "amount": n % 40} for n in range(100)]
+    gate = [
+        Check(check="unique", fields=["amount"], severity="quarantine"),
+        Check(check="reconciliation"),
+        Check(check="sql", expression="count(*) = 40 and sum(amount) = 780"),
+    ]
+
+    result = await etl.run(etl.spec(gate=gate))
+
+    assert result.state == "published"
+    assert (result.ledger.loaded, result.ledger.quarantined) == (40, 60)
+    assert result.ledger.balanced
+    assert sorted(etl.targets["postgres"].rows) == list(range(60, 100))
+
+
+async def test_a_blocked_run_publishes_nothing_and_keeps_its_evidence(etl: EtlRig) -> None:
+    gate = [Check(check="sql", expression="sum(amount) < 0")]
+
+    result = await etl.run(etl.spec(gate=gate))
+
+    assert result.state == "blocked"
+    assert [target.rows for target in etl.targets.values()] == [{}, {}]
+    assert etl.staged == 0
+    left = {key.split("/")[4] for key in await etl.lake.keys("etl/load/runs")}
+    assert left == {"report"}
 
 
 async def test_what_may_pass_is_tried_again(etl: EtlRig) -> None:
