@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from activities.etl_ports import BatchTarget
 from common.errors import SettingsError, UnknownNameError
-from common.settings import ClickHouseSettings, ConnectionSettings, PostgresSettings, Settings
+from common.settings import ClickHouseSettings, ConnectionSettings, Settings
 from connectors.clickhouse_batch import ANSWER_S, ClickHouseBatchTarget
 from connectors.clickhouse_client import ClickHouseConnection
 from connectors.lake_batch import LakeBatchTarget
@@ -37,9 +37,9 @@ def open_target(kind: str, connection: str | None, settings: Settings) -> BatchT
         url = lake_url(settings)
         return LakeBatchTarget(ObstoreStore(url, settings.object_store, setting="lake.url"))
     if kind == "postgres":
-        return PostgresBatchTarget(_dsn(kind, connection, settings, settings.postgres))
+        return PostgresBatchTarget(postgres_dsn(kind, connection, settings))
     if kind == "timescaledb":
-        return TimescaleBatchTarget(_dsn(kind, connection, settings, settings.timescaledb))
+        return TimescaleBatchTarget(postgres_dsn(kind, connection, settings))
     raise UnknownNameError(
         f"target `{kind}`: expected one of {', '.join(_KINDS)}; correct `targets`"
     )
@@ -60,14 +60,16 @@ def _named(name: str, kind: str, settings: Settings) -> ConnectionSettings:
     return found
 
 
-def _dsn(kind: str, name: str | None, settings: Settings, service: PostgresSettings) -> str:
+def postgres_dsn(kind: str, name: str | None, settings: Settings) -> str:
+    """Give the address of a named connection, or of the service of that kind in the settings."""
     if name is not None:
         return _named(name, kind, settings).dsn.get_secret_value()
-    if service.dsn is None:
+    dsn = (settings.postgres if kind == "postgres" else settings.timescaledb).dsn
+    if dsn is None:
         raise SettingsError(
             f"`{kind}.dsn`: expected an address, got none; run `sluice up` or set it"
         )
-    return service.dsn.get_secret_value()
+    return dsn.get_secret_value()
 
 
 def clickhouse_settings(name: str | None, settings: Settings) -> ClickHouseSettings:

@@ -112,7 +112,8 @@ class PostgresBatchTarget:
             async for batch in rows:
                 part = conform_batch(table, batch)
                 count += part.num_rows
-                yield part.append_column(ATTEMPT, pa.array([number] * part.num_rows, pa.int64()))
+                marks = pa.repeat(pa.scalar(number, pa.int64()), part.num_rows)
+                yield part.append_column(ATTEMPT, marks)
 
         async with self._session(f"staging chunk {chunk} of `{table.name}`") as connection:
             schema = await schema_of(connection, table)

@@ -74,6 +74,10 @@ async def look_at(connection: asyncpg.Connection, table: BatchTable, schema: str
     ledger = await connection.fetchval(
         "SELECT to_regclass($1) IS NOT NULL", f"{quoted(schema)}.{LEDGER}"
     )
+    may_create = await connection.fetchval(
+        "SELECT has_schema_privilege($1, 'USAGE') AND has_schema_privilege($1, 'CREATE')",
+        schema,
+    )
     plain = target is not None and _ours(table, target)
     return Server(
         schema=schema,
@@ -82,6 +86,7 @@ async def look_at(connection: asyncpg.Connection, table: BatchTable, schema: str
         view=(views[0]["comment"] or "") if views else None,
         view_kind=views[0]["kind"] if views else None,
         ledger=bool(ledger),
+        may_create=bool(may_create),
     )
 
 

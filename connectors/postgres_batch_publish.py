@@ -26,12 +26,16 @@ from connectors.postgres_batch_table import (
     system_columns,
     target_name,
     unique_columns,
+    view_name,
 )
 from connectors.postgres_table import quoted
 from pipelines.etl import KEYED_MODES
 
 _LOCK_MS = 2_000
-"""How long a publication waits for a late attempt before it copies the rows instead."""
+"""How long a publication waits for each lock before it copies the rows instead."""
+
+_WORK_MEMORY = "64MB"
+"""For sorts and hash tables of a publication; the server's default is made for small queries."""
 
 
 class Publication:
@@ -68,6 +72,7 @@ class Publication:
             ContractViolationError: A key occurs twice.
             RetryableError: Rows that were staged are gone.
         """
+        await self._connection.execute(f"SET LOCAL work_mem = '{_WORK_MEMORY}'")
         noted = await finished(self._connection, self._table, self._server.schema, self._attempts)
         if len(noted) < len(set(self._attempts)):
             return False
@@ -91,15 +96,20 @@ class Publication:
         return True
 
     async def take_over(self) -> bool:
-        """Take staging for itself, so that its table can become the target.
+        """Take staging and the target for itself, so that the one can become the other.
 
-        False where a late attempt is still writing.
+        The view is locked first, as by its readers. False where a late attempt is still writing, or
+        a reader takes long: readers that come meanwhile would wait behind this.
         """
+        view = view_name(self._table, self._server.schema)
+        held = [view, self._target] if self._server.view is not None else [self._target]
+        names = [*held, self._rows] if self._server.target is not None else [self._rows]
         try:
             async with self._connection.transaction():
                 await self._connection.execute(f"SET LOCAL lock_timeout = {_LOCK_MS}")
-                await self._connection.execute(f"LOCK TABLE {self._rows} IN ACCESS EXCLUSIVE MODE")
-                await self._connection.execute("SET LOCAL lock_timeout = 0")
+                for name in names:
+                    await self._connection.execute(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")
+                await self._connection.execute("SET LOCAL lock_timeout TO DEFAULT")
         except asyncpg.LockNotAvailableError:
             return False
         return True
@@ -212,20 +222,24 @@ class Publication:
         same = f"ROW({listed(told, 'v.')})"
         repeats = f"{same} IS NOT DISTINCT FROM lag({same}) OVER line" if told else "true"
         touched = f"({listed(key, 'v.')}) IN (SELECT {listed(key)} FROM {self._chosen})"
-        return (
-            f"UPDATE {self._target} AS kept SET _valid_to = laid._valid_to, "
-            "_is_current = NOT laid._repeats AND laid._valid_to IS NULL, "
-            "_repeats = laid._repeats FROM ("
-            f"SELECT {listed(key)}, _valid_from, _repeats, CASE WHEN NOT _repeats THEN "
-            f"lead(_valid_from) OVER (PARTITION BY {listed(key)}, _repeats ORDER BY _valid_from) "
-            "END AS _valid_to FROM ("
-            f"SELECT {listed(key, 'v.')}, v._valid_from, "
+        marked = (
+            f"SELECT {listed(key, 'v.')}, v._valid_from, v._valid_to AS _ended, "
+            "v._repeats AS _repeated, "
             f"row_number() OVER line > 1 AND {repeats} AS _repeats "
             f"FROM {self._target} AS v WHERE {touched} "
-            f"WINDOW line AS (PARTITION BY {listed(key, 'v.')} ORDER BY v._valid_from)) AS marked"
-            f") AS laid WHERE ({listed((*key, '_valid_from'), 'kept.')}) = "
-            f"({listed((*key, '_valid_from'), 'laid.')}) "
-            "AND (kept._valid_to, kept._repeats) IS DISTINCT FROM (laid._valid_to, laid._repeats)"
+            f"WINDOW line AS (PARTITION BY {listed(key, 'v.')} ORDER BY v._valid_from)"
+        )
+        laid = (
+            "SELECT *, CASE WHEN NOT _repeats THEN lead(_valid_from) OVER (PARTITION BY "
+            f"{listed(key)}, _repeats ORDER BY _valid_from) END AS _valid_to FROM ({marked}) AS one"
+        )
+        place = (*key, "_valid_from")
+        return (
+            f"UPDATE {self._target} AS kept SET _valid_to = changed._valid_to, "
+            "_is_current = NOT changed._repeats AND changed._valid_to IS NULL, "
+            f"_repeats = changed._repeats FROM (SELECT * FROM ({laid}) AS two WHERE "
+            "(_ended, _repeated) IS DISTINCT FROM (_valid_to, _repeats)) AS changed "
+            f"WHERE ({listed(place, 'kept.')}) = ({listed(place, 'changed.')})"
         )
 
 

@@ -30,6 +30,7 @@ class Server:
         view: The comment of the target's view, None where there is no view.
         view_kind: The kind of relation that has the view's name.
         ledger: Whether there is the ledger.
+        may_create: Whether the user may make tables in the schema.
     """
 
     schema: str
@@ -38,6 +39,7 @@ class Server:
     view: str | None = None
     view_kind: str | None = None
     ledger: bool = False
+    may_create: bool = True
 
 
 def split_name(name: str) -> tuple[str | None, str]:
@@ -123,11 +125,12 @@ def create_target(table: BatchTable, schema: str) -> str:
 
 
 def create_indexes(table: BatchTable, schema: str) -> list[str]:
-    """Write what tells keys apart, or makes the rows of a slot quick to find."""
+    """Write what tells keys apart, or finds the rows of a slot, which lie together."""
     name, key = target_name(table, schema), unique_columns(table)
     if key:
         return [f"ALTER TABLE {name} ADD PRIMARY KEY ({listed(key)})"]
-    return [f"CREATE INDEX ON {name} (_slot)"] if table.slot else []
+    index = f"CREATE INDEX ON {name} USING brin (_slot) WITH (autosummarize = on)"
+    return [index] if table.slot else []
 
 
 def mark_target(table: BatchTable, schema: str) -> str:
@@ -220,6 +223,11 @@ def batch_refusals(table: BatchTable, server: Server) -> list[str]:
         for name in names
         if len(name.encode()) > NAME_LIMIT_BYTES
     ]
+    if not server.may_create:
+        reasons.append(
+            "the user may not make tables there, in which rows are staged; `GRANT USAGE, CREATE ON "
+            f"SCHEMA {quoted(server.schema)} TO` the user"
+        )
     if server.view_kind not in (None, "v"):
         reasons.append(f"`{bare}_final` is no view; choose another name for the table")
     elif server.view_kind is not None and server.target is None:

@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
 from activities.etl_ports import BatchTable, Published
 from common.errors import RetryableError, SinkRefusedError
+from connectors.postgres_batch import PostgresBatchTarget
 from connectors.postgres_batch_staging import rows_name
 from pipelines.etl import WriteMode
 from tests.conformance.batch_case import Batch, BatchCase, at, expected_rows, ordered, row
@@ -49,13 +51,15 @@ def hyper(case: BatchCase, mode: WriteMode, batch: Batch) -> BatchTable:
 async def test_a_table_with_partition_by_is_a_hypertable(
     timescale: BatchCase, timescale_dsn: str, mode: WriteMode
 ) -> None:
-    planned = (await timescale.target.preflight(hyper(timescale, mode, FIRST))).statements
+    slot = "2026-05-01" if mode == "append" else ""
+    batches = [dataclasses.replace(batch, slot=slot) for batch in (FIRST, SECOND)]
+    planned = (await timescale.target.preflight(hyper(timescale, mode, batches[0]))).statements
     assert any("create_hypertable" in statement for statement in planned)
-    for place, batch in enumerate((FIRST, SECOND), 1):
+    for place, batch in enumerate(batches, 1):
         await timescale.load(hyper(timescale, mode, batch), batch.rows)
-        wanted = expected_rows(mode, (FIRST, SECOND)[:place], ("id", "changed"), cursor=False)
+        wanted = expected_rows(mode, batches[:place], ("id", "changed"), cursor=False)
         assert await timescale.final() == ordered(wanted)
-    assert (await timescale.target.preflight(hyper(timescale, mode, SECOND))).statements == []
+    assert (await timescale.target.preflight(hyper(timescale, mode, batches[1]))).statements == []
     connection = await asyncpg.connect(timescale_dsn)
     found = await connection.fetchval(
         "SELECT count(*) FROM timescaledb_information.hypertables WHERE hypertable_name = $1",
@@ -205,3 +209,30 @@ async def test_a_late_attempt_that_goes_on_writing_does_not_hold_up_a_publicatio
         await connection.execute(f"INSERT INTO {rows_name(table)} VALUES (9, 'late', NULL, 0)")
         await case.target.publish(table, tokens)
     assert await case.final() == ordered(FIRST.rows)
+
+
+async def test_a_reader_that_takes_long_does_not_hold_up_the_readers_behind_a_publication(
+    case: BatchCase, connection: asyncpg.Connection
+) -> None:
+    """A lock that waits for one reader makes all who come later wait too."""
+    await case.load(case.table("replace", FIRST), FIRST.rows)
+    table = case.table("replace", SECOND)
+    tokens = await case.staged(table, SECOND.rows)
+    async with connection.transaction():
+        await connection.fetch(f"SELECT * FROM {case.name}_final")
+        changes = await case.target.publish(table, tokens)
+    assert changes == Published(inserted=3, deleted=2)
+    assert await case.final() == ordered(SECOND.rows)
+
+
+async def test_a_user_who_may_not_make_tables_is_refused_before_anything_is_read(
+    case: BatchCase, connection: asyncpg.Connection, postgres_dsn: str
+) -> None:
+    await connection.execute(f"CREATE ROLE {case.name} LOGIN PASSWORD 'reader'")
+    parts = urlsplit(postgres_dsn)
+    place = f"{parts.hostname}:{parts.port}"
+    target = PostgresBatchTarget(f"postgresql://{case.name}:reader@{place}{parts.path}")
+    with pytest.raises(SinkRefusedError, match="GRANT USAGE, CREATE ON SCHEMA"):
+        await target.preflight(case.table("merge", FIRST))
+    await target.close()
+    await connection.execute(f"DROP ROLE {case.name}")

@@ -6,8 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from common.errors import SettingsError, UnknownNameError
-from common.settings import ClickHouseSettings, ConnectionSettings, Settings
-from connectors.batch_targets import clickhouse_settings, open_target
+from common.settings import ClickHouseSettings, ConnectionSettings, PostgresSettings, Settings
+from connectors.batch_targets import clickhouse_settings, open_target, postgres_dsn
 
 
 def settings(tmp_path: Path, **connections: str) -> Settings:
@@ -42,9 +42,26 @@ def test_a_connection_that_is_none_is_refused(tmp_path: Path) -> None:
         open_target("clickhouse", "other", settings(tmp_path))
     with pytest.raises(UnknownNameError, match="target `kafka`"):
         open_target("kafka", None, settings(tmp_path))
+    with pytest.raises(SettingsError, match=r"`postgres\.dsn`"):
+        open_target("postgres", None, settings(tmp_path))
+    with pytest.raises(SettingsError, match="expected kind timescaledb, got clickhouse"):
+        open_target("timescaledb", "far", settings(tmp_path, far="http://far.example"))
+
+
+@pytest.mark.parametrize("kind", ["postgres", "timescaledb"])
+def test_postgres_is_addressed_by_a_connection_or_by_its_section(tmp_path: Path, kind: str) -> None:
+    connection = ConnectionSettings.model_validate({"kind": kind, "dsn": "postgresql://far/shop"})
+    section = PostgresSettings(dsn=SecretStr(f"postgresql://near/{kind}"))
+    known = settings(tmp_path).model_copy(
+        update={"connections": {"far": connection}, kind: section}
+    )
+    assert postgres_dsn(kind, "far", known) == "postgresql://far/shop"
+    assert postgres_dsn(kind, None, known) == f"postgresql://near/{kind}"
 
 
 async def test_targets_open_without_a_server(tmp_path: Path) -> None:
-    for kind in ("clickhouse", "lake"):
-        target = open_target(kind, None, settings(tmp_path))
+    section = PostgresSettings(dsn=SecretStr("postgresql://localhost:1/x"))
+    known = settings(tmp_path).model_copy(update={"postgres": section, "timescaledb": section})
+    for kind in ("clickhouse", "lake", "postgres", "timescaledb"):
+        target = open_target(kind, None, known)
         await target.close()
