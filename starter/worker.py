@@ -10,7 +10,7 @@ from starter.output import command_app
 app = command_app(
     """Run worker processes in the foreground.
 
-    Example: sluice worker --queues stream,stream-compute --processes 4
+    Example: sluice worker --queues stream-compute,etl-compute --processes 4
     """
 )
 
@@ -19,7 +19,7 @@ app = command_app(
 def worker(
     queues: Annotated[
         str, typer.Option(help="Task queues, separated by commas.")
-    ] = "stream,stream-compute",
+    ] = "stream,stream-compute,etl,etl-compute",
     processes: Annotated[
         int | None,
         typer.Option(min=1, help="Processes for each compute queue; by default one per core."),
@@ -31,7 +31,7 @@ def worker(
     one (they get --processes too where no compute queue is named). On Ctrl-C each finishes or hands
     back what it holds; a second Ctrl-C ends them at once.
 
-    Example: sluice worker --queues stream,stream-compute --processes 4
+    Example: sluice worker --queues stream-compute,etl-compute --processes 4
     """
     import asyncio
 

@@ -1,4 +1,4 @@
-"""Record histories of streams on an embedded stack: `python -m tests.replay.record [NAME…]`.
+"""Record histories of workflows on an embedded stack: `python -m tests.replay.record [NAME…]`.
 
 Run by hand, from landed code only. A red replay means that a change of the workflow needs
 `workflow.patched()`, not a new recording. Host names and stack traces are taken out.
@@ -6,19 +6,13 @@ Run by hand, from landed code only. A red replay means that a change of the work
 
 import argparse
 import asyncio
-import json
-import re
 import shutil
-import socket
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import asyncpg
-from google.protobuf.json_format import MessageToDict
-from temporalio.api.history.v1 import History
 from temporalio.client import Client
 
 from common.names import stream_workflow_id
@@ -29,14 +23,12 @@ from devstack.sample.sales import START_MS, SalesShape
 from pipelines.stream import Deduplicate, Late, SinkSpec, StreamSpec, Window
 from pipelines.transform import Step
 from streaming.status import RewindTo, Rewound
+from tests.replay.kept_history import keep_history
+from tests.replay.record_etl import SCENARIOS as ETL_SCENARIOS
 from tests.stack_rig import StreamOnStack, fill, sales_spec
 
 CUSTOMERS = {"referenced": 10_000, "many_keys": 2_000_000}
 """Scenarios that group by customer; others have a few."""
-
-HISTORIES = Path(__file__).parent / "histories"
-SCRUBBED = {"identity": "worker", "stackTrace": ""}
-PROCESS = re.compile(rf"^\d+@{re.escape(socket.gethostname())}.*$")
 
 
 @dataclass
@@ -85,23 +77,7 @@ class Recorder:
 
     async def save(self, spec: StreamSpec, name: str, run_id: str) -> str | None:
         """Keep the history of one run; gives the run that it continued as."""
-        handle = self.client.get_workflow_handle(stream_workflow_id(spec.name), run_id=run_id)
-        history = await handle.fetch_history()
-        content = MessageToDict(History(events=history.events))
-        text = json.dumps({"workflow_id": handle.id, **scrubbed(content)}, separators=(",", ":"))
-        await asyncio.to_thread((HISTORIES / f"{name}.json").write_text, text + "\n")
-        print(f"{name}: {len(history.events)} events, {len(text):,} bytes")  # noqa: T201 - its output
-        last = history.events[-1].workflow_execution_continued_as_new_event_attributes
-        return last.new_execution_run_id or None
-
-
-def scrubbed(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Take out what names the machine."""
-    if isinstance(value, dict):
-        return {k: SCRUBBED[k] if k in SCRUBBED else scrubbed(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [scrubbed(v) for v in value]
-    return PROCESS.sub("worker", value) if isinstance(value, str) else value
+        return await keep_history(self.client, stream_workflow_id(spec.name), name, run_id)
 
 
 async def bounded(recorder: Recorder) -> None:
@@ -369,14 +345,19 @@ async def record(settings: Settings, names: list[str]) -> None:
     """Run scenarios on a running stack."""
     recorder = Recorder(settings, await connect(settings.temporal))
     for name in names:
-        await SCENARIOS[name](recorder)
+        if name in ETL_SCENARIOS:
+            await ETL_SCENARIOS[name](settings, recorder.client)
+        else:
+            await SCENARIOS[name](recorder)
 
 
 def main() -> None:
     """Start a stack of its own, record, and leave nothing behind."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[[], *SCENARIOS], help="all if none is named")
-    names = parser.parse_args().names or list(SCENARIOS)
+    parser.add_argument(
+        "names", nargs="*", choices=[[], *SCENARIOS, *ETL_SCENARIOS], help="all if none is named"
+    )
+    names = parser.parse_args().names or [*SCENARIOS, *ETL_SCENARIOS]
     folder = Path(tempfile.mkdtemp(prefix="sluice-record-"))
     folder.chmod(0o755)
     worker = WorkerSettings(processes=2)

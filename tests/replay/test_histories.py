@@ -13,6 +13,7 @@ from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from common.payloads_converter import data_converter
+from workflows.etl import EtlWorkflow
 from workflows.sandbox import sandboxed_runner
 from workflows.stream import StreamWorkflow
 
@@ -50,7 +51,7 @@ def texts(value: object) -> Iterator[str]:
 
 def replayer() -> Replayer:
     return Replayer(
-        workflows=[StreamWorkflow],
+        workflows=[StreamWorkflow, EtlWorkflow],
         data_converter=data_converter(),
         workflow_runner=sandboxed_runner(),
     )
@@ -91,6 +92,9 @@ def test_recorded_histories_hold_every_way_a_stream_goes() -> None:
         "stream.wait_for_data",
         "stream.deliver_ranges", "stream.deliver_dead_letters", "stream.save_state",
         "sink.write_flush", "stream.combine_keys", "alert.raise", "alert.end",
+        "etl.open", "etl.settle", "etl.plan", "etl.extract_chunk", "etl.extract_snapshot",
+        "etl.transform_chunk", "etl.group", "etl.stage_chunk", "etl.find_repeated", "etl.audit",
+        "etl.reconcile", "etl.publish", "etl.finish", "etl.discard",
     }  # fmt: skip
     assert attributes >= {
         "workflowExecutionContinuedAsNewEventAttributes", "timerStartedEventAttributes",
