@@ -79,6 +79,15 @@ class PipelineHistory:
                 return _number(key)
         return None
 
+    async def before(self, run: int, label: str) -> list[int]:
+        """Give older runs under the same label, whether they ended or were terminated."""
+        found: list[int] = []
+        for key in (await self._store.keys(self._claims))[-NEWEST:]:
+            claim = json.loads(await self._store.read(key) or b"{}")
+            if _number(key) < run and claim.get("slot") == label:
+                found.append(_number(key))
+        return found
+
     async def record(self, record: RunRecord) -> None:
         """Keep how a run ended, and announce the dataset if it was published; twice is once."""
         content = record.model_dump_json(indent=1).encode()

@@ -186,14 +186,20 @@ class EtlPublishActivities:
         )
 
     async def _tidy(self, run: PinnedRun, *, published: bool) -> None:
-        """Remove the clean rows of this run, and the raw rows that no release can need."""
+        """Remove the clean rows of this run, and what older runs of its interval left."""
         mine = f"{etl_prefix(run.spec.name)}/runs/{run.run:06d}"
         for zone in ("clean",) if published else ("clean", "raw"):
             await self._lake.delete(await self._lake.keys(f"{mine}/{zone}/"))
-        for older in await PipelineHistory(self._store, run.spec.name).newest():
-            if older.slot == run.slot and older.run < run.run:
-                prefix = f"{etl_prefix(run.spec.name)}/runs/{older.run:06d}/raw/"
-                await self._lake.delete(await self._lake.keys(prefix))
+        history = PipelineHistory(self._store, run.spec.name)
+        label = run.interval.label if run.interval is not None else ""
+        for number in await history.before(run.run, label):
+            prefix = f"{etl_prefix(run.spec.name)}/runs/{number:06d}/"
+            if await history.find(number) is not None:
+                await self._lake.delete(await self._lake.keys(f"{prefix}raw/"))
+                continue
+            # It was terminated: nobody goes on with it.
+            await self._lake.delete(await self._lake.keys(prefix))
+            await RunFolder(self._store, run.spec.name, number).remove()
 
 
 async def clean_chunk(folder: RunFolder, run: PinnedRun, number: int) -> CleanChunk:

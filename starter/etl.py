@@ -113,6 +113,34 @@ def status(
     _run(settings, act)
 
 
+@app.command("show")
+def show_run(
+    run: Annotated[str, typer.Argument(help="PIPELINE/NUMBER, or PIPELINE for its newest run.")],
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Show the record of a run: what it read, as which columns, and what each target took.
+
+    Example: sluice etl show orders-daily/12 -o json
+    """
+    from starter.etl_view import print_record
+
+    settings = _settings()
+
+    async def read() -> "RunRecord":
+        from connectors.object_store import ObstoreStore
+        from starter.run_name import find_run
+        from workers.wiring import object_store_url
+
+        store = ObstoreStore(object_store_url(settings), settings.object_store)
+        return await find_run(store, run)
+
+    record = asyncio.run(read())
+    if output is OutputFormat.JSON:
+        print_json(record.model_dump(mode="json"))
+        return
+    print_record(record)
+
+
 @app.command()
 def cancel(
     name: Name, interval: Interval = None, wait: Wait = False, timeout: Timeout = None

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from activities.etl_history import RunRecord
 from batch.chunk import BatchLedger
 from starter.output import format_amount, format_rate, format_seconds, iso_time, print_json, show
 from workflows.etl_input import EtlResult, EtlStatus
@@ -100,6 +101,23 @@ def result_json(name: str, result: EtlResult, web_ui: str) -> dict[str, Any]:
         "ledger": ledger,
         "web_ui": web_ui,
     }
+
+
+def print_record(record: RunRecord) -> None:
+    """Say what a run read and what became of it."""
+    took = format_seconds((record.ended_us - record.started_us) / 1e6)
+    show(f"{record.pipeline}/{record.run}  {record.slot}  {record.state} in {took}")
+    show(f"  {ledger_line(record.ledger, blocked=record.state == 'blocked')}")
+    show(f"  source   {record.source}")
+    if record.window.start is not None or record.window.end is not None:
+        show(f"  cursor   from {record.window.start or 'the first'} to {record.window.end}")
+    show(f"  columns  {', '.join(f'{name} {kind}' for name, kind in record.columns.items())}")
+    for name, (inserted, updated, deleted) in record.published.items():
+        show(f"  target   {name}  inserted {inserted:,}  updated {updated:,}  deleted {deleted:,}")
+    if record.release_of is not None:
+        show(f"  releases rows of run {record.release_of}")
+    show(f"  gate     {record.outcome}, score {record.score:g}")
+    show(f"  hash     {record.result_hash}")
 
 
 def print_status_json(status: EtlStatus, web_ui: str) -> None:

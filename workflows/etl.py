@@ -50,7 +50,8 @@ class EtlWorkflow:
         self._progress = task.carried or EtlProgress(started_us=clock.now_ms() * 1_000)
         self._published: list[io.TargetResult] = []
         self._rolls_forward = False
-        self._attribute = StateAttribute(task.spec.name, task.spec.kind)
+        label = task.interval.label if task.interval is not None else None
+        self._attribute = StateAttribute(task.spec.name, task.spec.kind, label)
 
     # --- signals and queries -----------------------------------------------------------------
 

@@ -3,18 +3,25 @@
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
-from common.names import KIND_ATTRIBUTE, PIPELINE_ATTRIBUTE, STATE_ATTRIBUTE
+from common.names import (
+    INTERVAL_ATTRIBUTE,
+    KIND_ATTRIBUTE,
+    PIPELINE_ATTRIBUTE,
+    STATE_ATTRIBUTE,
+)
 
 _PIPELINE = SearchAttributeKey.for_keyword(PIPELINE_ATTRIBUTE)
 _KIND = SearchAttributeKey.for_keyword(KIND_ATTRIBUTE)
 _STATE = SearchAttributeKey.for_keyword(STATE_ATTRIBUTE)
+_INTERVAL = SearchAttributeKey.for_keyword(INTERVAL_ATTRIBUTE)
 
 
 class StateAttribute:
     """Keeps the search attributes of one workflow; each change is one event of history."""
 
-    def __init__(self, pipeline: str, kind: str) -> None:
+    def __init__(self, pipeline: str, kind: str, interval: str | None = None) -> None:
         self._pipeline = pipeline
+        self._interval = interval
         self._kind = kind
         self._shown = workflow.info().typed_search_attributes.get(_STATE)
 
@@ -28,5 +35,6 @@ class StateAttribute:
                 _PIPELINE.value_set(self._pipeline),
                 _KIND.value_set(self._kind),
                 _STATE.value_set(state),
+                *([] if self._interval is None else [_INTERVAL.value_set(self._interval)]),
             ]
         )
