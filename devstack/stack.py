@@ -268,10 +268,18 @@ def _clear(settings: Settings, record: StackRecord, tell: OnProgress) -> int:
     return count
 
 
+_FOLDERS = (
+    "kafka", "temporal", "clickhouse", "timescaledb", "postgres", "logs", "run",
+    "objects", "lake", "reports",
+)  # fmt: skip
+"""What a stack makes in its data directory. States and records of runs speak of the servers' data,
+so they go with it."""
+
+
 def _delete(data_dir: Path, record: StackRecord) -> None:
     """Delete what this stack stored, by the names it gave, and nothing else in the folder."""
     if record.postgres_home:
         shutil.rmtree(record.postgres_home, ignore_errors=True)
-    for name in ("kafka", "temporal", "clickhouse", "timescaledb", "postgres", "logs"):
+    for name in _FOLDERS:
         shutil.rmtree(data_dir / name, ignore_errors=True)
     (data_dir / STACK_RECORD).unlink(missing_ok=True)

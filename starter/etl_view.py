@@ -33,7 +33,7 @@ def live_line(status: EtlStatus) -> str:
     else:
         parts.append(head)
     if status.reason:
-        parts.append(status.reason)
+        parts.append(" ".join(status.reason.split()))
     return "  ".join(parts)
 
 

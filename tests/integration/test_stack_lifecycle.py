@@ -162,9 +162,13 @@ def test_two_stacks_run_side_by_side_and_stop_apart(running: Settings, tmp_path:
         theirs = stack.up(other, workers=False)
         ours = stack.embedded_addresses(running.data_dir)
         assert not set(theirs.values()) & set(ours.values())
+        # States of streams and records of runs would speak of servers that are gone.
+        (other.data_dir / "objects" / "streams").mkdir(parents=True)
+        (other.data_dir / "mine.txt").write_text("kept")
     finally:
         stack.down(other, delete_data=True)
 
+    assert [path.name for path in other.data_dir.iterdir()] == ["mine.txt"]
     assert stack.is_running(running)
     assert all(is_alive(one.process) for one in stack.services(running).values() if one.pid)
 
