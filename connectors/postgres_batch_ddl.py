@@ -17,9 +17,10 @@ from connectors.postgres_table import literal
 def whole(table: BatchTable, server: Server) -> bool:
     """Tell whether the staged rows can become the target: it is new, or replaced as a whole.
 
-    The versions of `scd2` have dates of their own.
+    The versions of `scd2` have dates of their own, and replicas would look for the table by the
+    name that it had when the rows were written.
     """
-    if table.mode == "scd2":
+    if table.mode == "scd2" or server.replicated:
         return False
     replaced = table.mode == "replace" and not table.slot and server.plain
     return server.target is None or replaced
@@ -60,4 +61,6 @@ def after_rows(table: BatchTable, server: Server, *, adopted: bool = False) -> l
             f"CREATE OR REPLACE VIEW {view} AS {query}",
             f"COMMENT ON VIEW {view} IS {literal(digest)}",
         ]
+    if widened:
+        statements += server.grants
     return statements

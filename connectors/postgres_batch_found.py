@@ -39,6 +39,19 @@ FROM pg_class c, pg_roles r WHERE c.oid = to_regclass($1) AND r.rolname = curren
 """
 """Whether something would be lost with a table, but for its view and primary key."""
 
+_SHOWN_BY = """
+SELECT DISTINCT w.ev_class::regclass::text AS name FROM pg_depend d JOIN pg_rewrite w
+    ON w.oid = d.objid WHERE d.classid = 'pg_rewrite'::regclass
+    AND d.refobjid IN (to_regclass($1), to_regclass($2))
+    AND w.ev_class IS DISTINCT FROM to_regclass($2) ORDER BY 1
+"""
+_GRANTS = """
+SELECT format('GRANT %s ON %s TO %s', a.privilege_type, $1::text,
+    CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END) AS text
+FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = to_regclass($1) AND a.grantee <> c.relowner
+ORDER BY 1
+"""
+
 
 async def schema_of(connection: asyncpg.Connection, table: BatchTable) -> str:
     """Name the schema of the target.
@@ -86,8 +99,22 @@ async def look_at(connection: asyncpg.Connection, table: BatchTable, schema: str
         view=(views[0]["comment"] or "") if views else None,
         view_kind=views[0]["kind"] if views else None,
         ledger=bool(ledger),
+        shown_by=tuple(row["name"] for row in await connection.fetch(_SHOWN_BY, name, view)),
+        grants=tuple(row["text"] for row in await connection.fetch(_GRANTS, view)),
+        replicated=await _is_replicated(connection, schema),
         may_create=bool(may_create),
     )
+
+
+async def _is_replicated(connection: asyncpg.Connection, schema: str) -> bool:
+    statement = "SELECT EXISTS (SELECT FROM pg_publication WHERE puballtables)"
+    if connection.get_server_version().major >= 15:
+        statement += (
+            " OR EXISTS (SELECT FROM pg_publication_namespace JOIN pg_namespace n "
+            "ON n.oid = pnnspid WHERE n.nspname = $1)"
+        )
+        return bool(await connection.fetchval(statement, schema))
+    return bool(await connection.fetchval(statement))
 
 
 def _ours(table: BatchTable, found: FoundTable) -> bool:

@@ -30,6 +30,9 @@ class Server:
         view: The comment of the target's view, None where there is no view.
         view_kind: The kind of relation that has the view's name.
         ledger: Whether there is the ledger.
+        shown_by: Somebody's own views of the target or of its view.
+        grants: Statements that give others the rights that they have on the view.
+        replicated: Whether every table of the schema is replicated logically, as it is written.
         may_create: Whether the user may make tables in the schema.
     """
 
@@ -39,6 +42,9 @@ class Server:
     view: str | None = None
     view_kind: str | None = None
     ledger: bool = False
+    shown_by: tuple[str, ...] = ()
+    grants: tuple[str, ...] = ()
+    replicated: bool = False
     may_create: bool = True
 
 
@@ -234,7 +240,13 @@ def batch_refusals(table: BatchTable, server: Server) -> list[str]:
         reasons.append(f"`{bare}_final` is there without `{bare}`; drop it")
     if server.target is None:
         return reasons
-    return reasons + _table_refusals(table, server.target, server.schema)
+    reasons += _table_refusals(table, server.target, server.schema)
+    if not reasons and server.shown_by and alterations(table, server.target, server.schema)[0]:
+        reasons.append(
+            f"the type of a column gets wider, which PostgreSQL does not do below a view: drop "
+            f"{', '.join(server.shown_by)}, and make it again after the run"
+        )
+    return reasons
 
 
 def _table_refusals(table: BatchTable, found: FoundTable, schema: str) -> list[str]:

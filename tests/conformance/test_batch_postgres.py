@@ -1,6 +1,8 @@
 """What PostgreSQL and TimescaleDB alone do with a batch: tables that users made, hypertables."""
 
+import asyncio
 import dataclasses
+import warnings
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
@@ -120,6 +122,38 @@ async def test_a_table_that_a_user_made_gets_what_it_lacks_and_keeps_its_rows(
     ]
 
 
+async def test_a_column_gets_wider_below_the_view_which_keeps_its_rights(
+    case: BatchCase, connection: asyncpg.Connection
+) -> None:
+    narrow = {"id": "int32", "name": "string?", "changed": "timestamp(6)?"}
+    await case.load(case.table("merge", FIRST, columns=narrow), FIRST.rows)
+    await connection.execute(f"GRANT SELECT ON {case.name}_final TO pg_monitor")
+    await connection.execute(f"CREATE VIEW {case.name}_mine AS SELECT id FROM {case.name}_final")
+    table = case.table("merge", SECOND)
+    with pytest.raises(SinkRefusedError, match=f"drop {case.name}_mine"):
+        await case.target.preflight(table)
+    await connection.execute(f"DROP VIEW {case.name}_mine")
+    await case.load(table, SECOND.rows)
+    assert await case.final() == ordered(expected_rows("merge", [FIRST, SECOND]))
+    assert await connection.fetchval(
+        "SELECT has_table_privilege('pg_monitor', $1, 'SELECT')", f"{case.name}_final"
+    )
+    assert (await case.target.preflight(table)).statements == []
+
+
+async def test_slots_that_are_published_at_once_into_a_new_table_are_all_there(
+    case: BatchCase, connection: asyncpg.Connection
+) -> None:
+    batches = [Batch(f"day {n}", n, [row(n, "a", n), row(n + 100, "b", n)]) for n in range(6)]
+    changes = await asyncio.gather(
+        *(case.load(case.table("append", batch), batch.rows) for batch in batches)
+    )
+    assert changes == [Published(inserted=2)] * 6
+    assert await case.final() == ordered(expected_rows("append", batches))
+    noted = f"SELECT count(*) FROM sluice_batches WHERE target = '{case.name}'"
+    assert await connection.fetchval(noted) == 6
+
+
 @pytest.mark.parametrize(
     ("definition", "reason"),
     [
@@ -186,6 +220,27 @@ async def test_a_table_is_replaced_as_a_whole_only_where_nothing_is_lost_with_it
     assert await connection.fetchval(
         "SELECT has_table_privilege('pg_monitor', $1, 'SELECT')", f"{case.name}_final"
     )
+
+
+@pytest.mark.parametrize("what", ["ALL TABLES", "TABLES IN SCHEMA public"])
+async def test_staging_is_not_replicated_where_all_tables_are(
+    case: BatchCase, connection: asyncpg.Connection, what: str
+) -> None:
+    """Replicas got rows for a table whose name they did not know."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        await connection.execute(f"CREATE PUBLICATION {case.name} FOR {what}")
+    try:
+        table = case.table("merge", FIRST)
+        tokens = await case.staged(table, FIRST.rows)
+        kept = "SELECT relpersistence::text FROM pg_class WHERE relname = $1"
+        assert await connection.fetchval(kept, rows_name(table)) == "u"
+        await case.target.publish(table, tokens)
+        await case.target.discard(table)
+        assert await connection.fetchval(kept, case.name) == "p"
+    finally:
+        await connection.execute(f"DROP PUBLICATION {case.name}")
+    assert await case.final() == ordered(FIRST.rows)
 
 
 async def test_rows_that_a_crash_of_the_server_took_are_noticed(
