@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import asyncpg
 
 from activities.etl_ports import BatchTable, Published
-from common.errors import RetryableError
+from common.errors import SinkRefusedError
 from connectors.batch_rows import repeated_keys
 from connectors.postgres_batch_found import finished, note_run
 from connectors.postgres_batch_staging import (
@@ -70,7 +70,7 @@ class Publication:
 
         Raises:
             ContractViolationError: A key occurs twice.
-            RetryableError: Rows that were staged are gone.
+            SinkRefusedError: Rows that were staged are gone; publishing again would not help.
         """
         await self._connection.execute(f"SET LOCAL work_mem = '{_WORK_MEMORY}'")
         noted = await finished(self._connection, self._table, self._server.schema, self._attempts)
@@ -87,7 +87,7 @@ class Publication:
         else:
             self.row_count = await self._connection.fetchval(f"SELECT count(*) FROM {self._chosen}")
         if self.row_count != sum(noted.values()):
-            raise RetryableError(
+            raise SinkRefusedError(
                 f"staging of `{self._table.name}`: expected {sum(noted.values())} rows, got "
                 f"{self.row_count}, as after a crash of the server; start the run again"
             )

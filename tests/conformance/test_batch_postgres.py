@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from activities.etl_ports import BatchTable, Published
-from common.errors import RetryableError, SinkRefusedError
+from common.errors import SinkRefusedError
 from connectors.postgres_batch import PostgresBatchTarget
 from connectors.postgres_batch_staging import rows_name
 from pipelines.etl import WriteMode
@@ -250,7 +250,7 @@ async def test_rows_that_a_crash_of_the_server_took_are_noticed(
     table = case.table("merge", SECOND)
     tokens = await case.staged(table, SECOND.rows)
     await connection.execute(f"TRUNCATE {rows_name(table)}")
-    with pytest.raises(RetryableError, match="expected 3 rows, got 0"):
+    with pytest.raises(SinkRefusedError, match="expected 3 rows, got 0"):
         await case.target.publish(table, tokens)
     assert await case.final() == ordered(FIRST.rows)
 
