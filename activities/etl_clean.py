@@ -24,9 +24,10 @@ from batch.chunk import BatchLedger, CleanChunk, ledger_of
 from batch.clean import CleanPlan, clean_part
 from batch.clean_plan import drops_repeated, plan_of, typed
 from batch.profile import RuleTally
+from batch.promise import Promised
 from batch.quarantine import QUARANTINE, quarantine_records
 from batch.row_check import CompiledRowChecks
-from batch.unique import PASS
+from batch.unique import PASS, UniqueCheck
 from common.names import etl_prefix
 from common.payloads import ObjectStore, Ref
 from contracts.field_dtype import polars_type
@@ -41,6 +42,7 @@ class _Taken:
     rejected: list[pl.DataFrame]
     parts: list[pl.DataFrame] = field(default_factory=list)
     tallies: list[list[RuleTally]] = field(default_factory=list)
+    promised: list[Promised] = field(default_factory=list)
 
 
 class EtlCleanActivities:
@@ -68,6 +70,9 @@ class EtlCleanActivities:
             plan = replace(plan, gate=replace(plan.gate, rows=CompiledRowChecks(())))
         taken = await self._take(folder, run, plan, number)
         prefix = _prefix(run)
+        for place, (_, unique) in enumerate(plan.gate.promises.unique):
+            keys = [part.keys[place] for part in taken.promised]
+            await self._store_keys(run, f"promised-{place}", unique, number, keys)
         chunk = CleanChunk(
             number=number,
             rows_in=taken.ledger.extracted,
@@ -81,7 +86,8 @@ class EtlCleanActivities:
             partial = await asyncio.to_thread(plan.steps.group, taken.parts)
             content = await asyncio.to_thread(_ipc, partial)
             ref = await self._lake.put(f"{prefix}/clean/groups-{number:05d}", content, "arrow")
-            profile = plan.gate.profile(number, [], taken.tallies, "extracted")
+            promised = await asyncio.to_thread(plan.gate.promises.merged, taken.promised)
+            profile = plan.gate.profile(number, [], taken.tallies, "extracted", promised)
             content = profile.model_dump_json().encode()
             kept = await self._lake.put(f"{prefix}/clean/profile-{number:05d}", content, "json")
             return chunk.model_copy(update={"parts": [ref], "profile": kept})
@@ -103,6 +109,7 @@ class EtlCleanActivities:
             taken.rejected.append(cleaned.quarantine)
             taken.parts.append(cleaned.rows)
             taken.tallies.append(cleaned.tallies)
+            taken.promised.append(cleaned.promised)
             taken.ledger = taken.ledger.sum(
                 BatchLedger(
                     extracted=cleaned.rows_in,
@@ -114,7 +121,9 @@ class EtlCleanActivities:
             )
         if not landed.parts:  # the checks still have to be told that they ran
             empty = pl.DataFrame(schema=_schema(reading(run).columns))
-            taken.tallies.append(clean_part(plan, empty, number, 0).tallies)
+            cleaned = clean_part(plan, empty, number, 0)
+            taken.tallies.append(cleaned.tallies)
+            taken.promised.append(cleaned.promised)
         return taken
 
     async def _store_clean(
@@ -134,20 +143,29 @@ class EtlCleanActivities:
             for part in taken.parts:
                 keys.append(check.unique.keys_of(part, number, start))
                 start += part.height
-            together = pl.concat(keys) if keys else pl.DataFrame()
-            for turn in range(check.unique.passes if keys else 0):
-                found = together.filter(pl.col(PASS) == turn)
-                key = f"{prefix}/keys-{place}-{turn:04d}/{number:05d}.arrow"
-                await self._lake.create(key, await asyncio.to_thread(_ipc, found))
+            await self._store_keys(run, f"keys-{place}", check.unique, number, keys)
         # Rows that go because their key repeats are left out of what is measured, later.
         measured = [] if drops else taken.parts
         side: Literal["all", "clean"] = "clean" if plan.steps.grouping is not None else "all"
-        profile = await asyncio.to_thread(plan.gate.profile, number, measured, taken.tallies, side)
+        promised = [] if side == "clean" else plan.gate.promises.merged(taken.promised)
+        profile = await asyncio.to_thread(
+            plan.gate.profile, number, measured, taken.tallies, side, promised
+        )
         content = profile.model_dump_json().encode()
         return {
             "parts": await writer.close() if writer is not None else [],
             "profile": await self._lake.put(f"{prefix}/profile-{number:05d}", content, "json"),
         }
+
+    async def _store_keys(
+        self, run: PinnedRun, name: str, unique: UniqueCheck, number: int, keys: list[pl.DataFrame]
+    ) -> None:
+        """Store keys of a chunk, pass by pass."""
+        together = pl.concat(keys) if keys else pl.DataFrame()
+        for turn in range(unique.passes if keys else 0):
+            found = together.filter(pl.col(PASS) == turn)
+            key = f"{_prefix(run)}/clean/{name}-{turn:04d}/{number:05d}.arrow"
+            await self._lake.create(key, await asyncio.to_thread(_ipc, found))
 
     async def _quarantine(
         self, run: PinnedRun, number: int, rejected: list[pl.DataFrame]

@@ -30,7 +30,7 @@ from batch.gate import BatchFacts, KeyCheck, decide
 from batch.profile import Profile
 from batch.quality_trend import falls_below
 from batch.quarantine import quarantine_records
-from batch.unique import CHUNK, PLACE, REPEATED
+from batch.unique import CHUNK, PLACE, REPEATED, UniqueCheck
 from common.names import etl_prefix
 from common.payloads import ObjectStore
 from streaming.resource import RECORD
@@ -57,10 +57,12 @@ class EtlGateActivities:
         plan = await bound_plan(self._store, folder, run)
         count = 1 if is_grouped(run) else task.chunk_count
         found: list[tuple[KeyCheck, pl.DataFrame]] = []
+        for place, (_, unique) in enumerate(plan.gate.promises.unique):
+            repeated = await self._repeated(run, f"promised-{place}", unique, task.chunk_count)
+            await self._keep(run, f"promised-{place}", repeated)
         for place, check in enumerate(plan.gate.keys):
-            repeated = await self._repeated(run, place, check, count)
-            content = await asyncio.to_thread(_ipc, repeated)
-            await self._lake.create(f"{_prefix(run)}/clean/repeated-{place}.arrow", content)
+            repeated = await self._repeated(run, f"keys-{place}", check.unique, count)
+            await self._keep(run, f"keys-{place}", repeated)
             if check.severity == "quarantine":
                 found.append((check, repeated))
         records, rows = 0, 0
@@ -70,18 +72,22 @@ class EtlGateActivities:
         result = AuditResult(outcome="passed", dropped=records, dropped_rows=rows)
         return await folder.keep("repeated", result)
 
+    async def _keep(self, run: PinnedRun, name: str, repeated: pl.DataFrame) -> None:
+        content = await asyncio.to_thread(_ipc, repeated)
+        await self._lake.create(f"{_prefix(run)}/clean/repeated-{name}.arrow", content)
+
     async def _repeated(
-        self, run: PinnedRun, place: int, check: KeyCheck, count: int
+        self, run: PinnedRun, name: str, unique: UniqueCheck, count: int
     ) -> pl.DataFrame:
         found = [pl.DataFrame(schema=REPEATED)]
-        for turn in range(check.unique.passes):
+        for turn in range(unique.passes):
             keys: list[pl.DataFrame] = []
             for number in range(count):
-                key = f"{_prefix(run)}/clean/keys-{place}-{turn:04d}/{number:05d}.arrow"
+                key = f"{_prefix(run)}/clean/{name}-{turn:04d}/{number:05d}.arrow"
                 content = await self._lake.read(key)
                 if content is not None:
                     keys.append(pl.read_ipc(io.BytesIO(content)))
-            found.append(await asyncio.to_thread(check.unique.repeated, keys))
+            found.append(await asyncio.to_thread(unique.repeated, keys))
         return pl.concat(found).sort(CHUNK, PLACE)
 
     async def _drop(
@@ -179,7 +185,7 @@ class EtlGateActivities:
         alert = ""
         if falls_below(report.score, threshold, before):
             alert = f"quality score {report.score:g} of run {run_name} is below {threshold:g}"
-        failed = [one for one in report.checks if one.outcome != "passed"]
+        failed = [one for one in report.checks if one.outcome not in {"passed", "skipped"}]
         return AuditResult(
             outcome=report.outcome,
             passed=report.count("passed"),
@@ -187,7 +193,7 @@ class EtlGateActivities:
             failed=sum(one.blocks for one in failed),
             score=report.score,
             lines=[
-                f"{one.severity} {one.name}: {one.message or one.measured}"
+                f"{one.severity} {one.title}: {one.message or one.measured}"
                 for one in failed[:MOST_LINES]
             ],
             alert=alert,
@@ -218,10 +224,13 @@ class EtlGateActivities:
 
     async def _kept_repeated(self, run: PinnedRun, plan: CleanPlan) -> dict[str, pl.DataFrame]:
         found: dict[str, pl.DataFrame] = {}
-        for place, check in enumerate(plan.gate.keys):
-            content = await self._lake.read(f"{_prefix(run)}/clean/repeated-{place}.arrow")
+        named = [(f"keys-{place}", check.key) for place, check in enumerate(plan.gate.keys)]
+        promised = enumerate(plan.gate.promises.unique)
+        named += [(f"promised-{place}", key) for place, (key, _) in promised]
+        for name, key in named:
+            content = await self._lake.read(f"{_prefix(run)}/clean/repeated-{name}.arrow")
             if content is not None:
-                found[check.key] = pl.read_ipc(io.BytesIO(content))
+                found[key] = pl.read_ipc(io.BytesIO(content))
         return found
 
 

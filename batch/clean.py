@@ -9,6 +9,7 @@ from batch.batch_step import refused, without
 from batch.conform import conform
 from batch.gate import CompiledGate
 from batch.profile import RuleTally
+from batch.promise import Promised
 from batch.quarantine import content_of, quarantine_records
 from batch.row_check import CompiledRowChecks
 from batch.schema_change import SchemaDecision
@@ -52,6 +53,7 @@ class CleanPart:
         rows: Clean rows, first the column `_row`, the place of the record in its chunk.
         quarantine: Rejected records, one line each.
         tallies: How the checks of rows went.
+        promised: What rules of the contract about the whole batch need.
     """
 
     rows: pl.DataFrame
@@ -60,6 +62,7 @@ class CleanPart:
     expanded: int
     quarantine: pl.DataFrame
     tallies: list[RuleTally]
+    promised: Promised
 
 
 def clean_part(plan: CleanPlan, rows: pl.DataFrame, chunk: int, first_row: int) -> CleanPart:
@@ -80,10 +83,11 @@ def clean_part(plan: CleanPlan, rows: pl.DataFrame, chunk: int, first_row: int) 
         (first_row + place, "schema", name, reason) for place, name, reason in unfit.iter_rows()
     )
     start = Cleaned(without(records, changed[RECORD]), rows.height, 0, 0, changed)
-    promised, before = _checked(plan, plan.gate.contract, start, extracted, chunk)
-    cleaned = plan.steps.run(promised.rows)
+    promised = plan.gate.promises.measured(start, chunk, first_row)
+    good, before = _checked(plan, plan.gate.contract, start, extracted, chunk)
+    cleaned = plan.steps.run(good.rows)
     checked, after = _checked(plan, plan.gate.rows, cleaned, extracted, chunk)
-    rejected = pl.concat([promised.rejected, checked.rejected]).sort(RECORD)
+    rejected = pl.concat([good.rejected, checked.rejected]).sort(RECORD)
     left = checked.rows[RECORD].n_unique()
     return CleanPart(
         rows=checked.rows,
@@ -91,7 +95,8 @@ def clean_part(plan: CleanPlan, rows: pl.DataFrame, chunk: int, first_row: int) 
         filtered=rows.height - rejected.height - left,
         expanded=checked.rows.height - left,
         quarantine=quarantine_records(extracted, rejected, plan.extracted, chunk),
-        tallies=[*before, *after],
+        tallies=[*promised.tallies, *before, *after],
+        promised=promised,
     )
 
 

@@ -1,11 +1,13 @@
 """What becomes of the rows of a run, compiled out of its specification."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import polars as pl
 
 from batch.clean import CleanPlan
 from batch.gate import compile_gate
+from batch.promise import compile_promises, looks_for_duplicates
 from batch.schema_change import SchemaDecision
 from batch.transform import compile_batch
 from contracts.field_type import FieldType
@@ -55,7 +57,7 @@ def plan_of(
         decision=decision,
         mode=spec.on_schema_change,
         steps=steps,
-        gate=gate,
+        gate=replace(gate, promises=compile_promises(contract, columns, row_estimate)),
         defaults=default_values({n: v for n, v in defaults.items() if n in columns}, columns),
     )
 
@@ -70,7 +72,7 @@ def looks_for_repeated(spec: EtlSpec) -> bool:
     """Tell whether some key must be unique over the whole batch."""
     contract = spec.contract
     return any(one.check == "unique" for one in spec.gate) or (
-        contract is not None and bool(contract.unique)
+        contract is not None and (bool(contract.unique) or looks_for_duplicates(contract))
     )
 
 

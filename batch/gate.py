@@ -23,7 +23,8 @@ from batch.gate_table import (
     volume_result,
 )
 from batch.measure import Measure
-from batch.profile import Profile, RuleTally, added_tallies
+from batch.profile import Measured, Profile, RuleTally, added_tallies, tally_of
+from batch.promise import Promises
 from batch.quality_trend import HistoryEntry, published
 from batch.row_check import CompiledRowChecks, RowRule, compile_contract, compile_row_checks
 from batch.unique import CHUNK, KEYS_PER_PASS, UniqueCheck
@@ -80,6 +81,7 @@ class CompiledGate:
         measures: What other checks need of every chunk.
         checks: The checks of the file, in order.
         lost: Keys of the contract with a column that the steps leave out; nobody can check them.
+        promises: Rules of the contract about the whole batch, over the rows as extracted.
     """
 
     contract: CompiledRowChecks
@@ -88,6 +90,7 @@ class CompiledGate:
     measures: tuple[Measure, ...]
     checks: tuple[Check, ...]
     lost: tuple[UniqueKey, ...] = ()
+    promises: Promises = field(default_factory=Promises)
 
     def profile(
         self,
@@ -95,6 +98,7 @@ class CompiledGate:
         parts: Sequence[pl.DataFrame],
         tallies: list[list[RuleTally]],
         part: Literal["all", "extracted", "clean"] = "all",
+        promised: Sequence[Measured] = (),
     ) -> Profile:
         """Make the profile of a chunk.
 
@@ -103,6 +107,7 @@ class CompiledGate:
             parts: Its clean rows, after duplicates were dropped.
             tallies: What `contract.apply` and `rows.apply` told of each part, in order.
             part: See `Profile`; `extracted` has rows of no use to other checks.
+            promised: What `Promises.merged` gave.
         """
         clean = [] if part == "extracted" else list(parts)
         measures = () if part == "extracted" else self.measures
@@ -112,6 +117,7 @@ class CompiledGate:
             rows=sum(one.height for one in clean),
             tallies=added_tallies(tallies),
             measured=[measure.start(clean) for measure in measures],
+            promised=list(promised),
         )
 
 
@@ -195,7 +201,8 @@ class BatchFacts:
         staged: Rows in the staging of each target, by its name.
         end_us: End of the interval, or the moment of the plan, in microseconds since the epoch.
         history: Past runs of the pipeline, oldest first.
-        repeated: For each key check, by its key, what all passes of `UniqueCheck.repeated` found.
+        repeated: For each key check and rule of `duplicateValues`, by its key, what all passes of
+            `UniqueCheck.repeated` found.
     """
 
     ledger: BatchLedger
@@ -222,10 +229,12 @@ def decide(
     ordered = sorted(profiles, key=lambda profile: profile.chunk)
     extracted = [profile for profile in ordered if profile.part != "clean"]
     clean = [profile for profile in ordered if profile.part != "extracted"]
-    results = [_row_result(rule, _tally_of(rule, extracted)) for rule in gate.contract.rules]
+    results = [_row_result(rule, tally_of(rule.key, extracted)) for rule in gate.contract.rules]
     contract_keys = [one for one in gate.keys if one.key.startswith("contract:")]
     results += [_key_result(one, facts) for one in contract_keys]
     results += [_lost_result(one) for one in gate.lost]
+    results = [one.model_copy(update={"contract": gate.promises.label}) for one in results]
+    results += gate.promises.results(extracted, facts.repeated, facts.end_us)
     metrics: dict[str, float] = {}
     for place, check in enumerate(gate.checks):
         results += _results(gate, str(place), check, clean, facts, metrics)
@@ -256,7 +265,7 @@ def _results(
     measure = next((one for one in gate.measures if one.key == key), None)
     if measure is None:
         found = [rule for rule in gate.rows.rules if rule.key.split(":")[0] == key]
-        return [_row_result(rule, _tally_of(rule, profiles)) for rule in found]
+        return [_row_result(rule, tally_of(rule.key, profiles)) for rule in found]
     parts = [one for profile in profiles for one in profile.measured if one.check == key]
     if len(parts) != len(profiles):
         return [_error(check, "expected a profile of every chunk with this check")]
@@ -277,14 +286,6 @@ def _error(check: Check, message: str) -> CheckResult:
         name=check.name, check=check.check, severity=check.severity, outcome="error",
         message=message,
     )  # fmt: skip
-
-
-def _tally_of(rule: RowRule, profiles: list[Profile]) -> RuleTally | None:
-    """Add up what all chunks told of a rule; None where one told nothing."""
-    told = [[one for one in profile.tallies if one.rule == rule.key] for profile in profiles]
-    if not all(told):
-        return None
-    return next(iter(added_tallies(told)), RuleTally(rule=rule.key))
 
 
 def _row_result(rule: RowRule, tally: RuleTally | None) -> CheckResult:

@@ -7,7 +7,7 @@ from batch.chunk import BatchLedger
 from common.payloads import Model
 from pipelines.etl import Severity
 
-Outcome = Literal["passed", "failed", "error"]
+Outcome = Literal["passed", "failed", "error", "skipped"]
 Verdict = Literal["passed", "warned", "blocked"]
 
 MOST_SAMPLES = 20
@@ -38,13 +38,15 @@ class CheckResult(Model):
         name: Name of the check, such as `range(amount)`, or of the contract's rule.
         check: What kind of check: `range`, `contract`, `volume` …
         severity: What a failure does; `warn` where there is not enough history to judge.
-        outcome: `error` when the check could not run, which blocks.
+        outcome: `error` when the check could not run, which blocks; `skipped` is for people and
+            other tools.
         measured: What was found, in words.
         expected: What should have been, in words.
         message: Why it failed or could not run; empty when it passed.
         checked_rows: Rows that were looked at.
         failed_rows: Rows that failed; 0 of a check of the whole batch.
         samples: Some of them, the first ones.
+        contract: Name and version of the contract that it is of; empty of the pipeline's own.
     """
 
     name: str
@@ -57,6 +59,12 @@ class CheckResult(Model):
     checked_rows: int = 0
     failed_rows: int = 0
     samples: list[Sample] = []
+    contract: str = ""
+
+    @property
+    def title(self) -> str:
+        """Name it among the checks of contract and pipeline."""
+        return f"{self.contract}: {self.name}" if self.contract else self.name
 
     @property
     def blocks(self) -> bool:
@@ -115,10 +123,12 @@ def score_of(checks: list[CheckResult], ledger: BatchLedger) -> float:
     It is the weighted mean of parts that are each right from 0 to 1. Each check is one: weight 3
     where it blocks, 2 where it quarantines, 1 where it warns; right is the share of the rows that
     passed, or 0 or 1 of a check of the whole batch, and 0 when it could not run. The rows are one
-    more, of weight 3: the share of them that is not in quarantine. Rounded down to two places.
+    more, of weight 3: the share of them that is not in quarantine. Rounded down to two places; what
+    was skipped is left out.
     """
     total = ledger.extracted + ledger.expanded
     parts = [(_ROWS_WEIGHT, 1 - ledger.quarantined / total if total else 1.0)]
-    parts += [(_WEIGHTS[one.severity], one.share) for one in checks]
+    ran = [one for one in checks if one.outcome != "skipped"]
+    parts += [(_WEIGHTS[one.severity], one.share) for one in ran]
     right = sum(weight * share for weight, share in parts) / sum(weight for weight, _ in parts)
     return math.floor(right * 10_000 + 1e-6) / 100

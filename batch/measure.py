@@ -44,6 +44,15 @@ class Measure:
         except PolarsError as error:
             return Measured(check=self.key, error=str(error).splitlines()[0])
 
+    def merged(self, parts: Iterable[Measured]) -> Measured:
+        """Put what was computed of the parts of one chunk together."""
+        found = list(parts)
+        error = next((one.error for one in found if one.error), "")
+        if error:
+            return Measured(check=self.key, error=error)
+        merged = self.grouping.merge(from_bytes(one.partial) for one in found)
+        return Measured(check=self.key, partial=to_bytes(merged))
+
     def finish(self, chunks: Iterable[Measured]) -> object:
         """Compute the value over all chunks; None where it is null.
 

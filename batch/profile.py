@@ -1,5 +1,6 @@
 """What the gate needs to know of one chunk: small, mergeable, the rows themselves stay away."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from batch.gate_report import MOST_SAMPLES, Sample
@@ -58,6 +59,7 @@ class Profile(Model):
         rows: Clean rows.
         tallies: Checks of rows, by key, of this chunk.
         measured: Checks of the whole batch.
+        promised: Rules of the contract about the whole batch.
     """
 
     chunk: int
@@ -65,6 +67,7 @@ class Profile(Model):
     rows: int = 0
     tallies: list[RuleTally] = []
     measured: list[Measured] = []
+    promised: list[Measured] = []
 
 
 def added_tallies(parts: list[list[RuleTally]]) -> list[RuleTally]:
@@ -75,3 +78,11 @@ def added_tallies(parts: list[list[RuleTally]]) -> list[RuleTally]:
             before = found.get(tally.rule)
             found[tally.rule] = tally if before is None else before.plus(tally)
     return list(found.values())
+
+
+def tally_of(rule: str, profiles: Sequence[Profile]) -> RuleTally | None:
+    """Add up what all chunks told of a rule; None where one told nothing."""
+    told = [[one for one in profile.tallies if one.rule == rule] for profile in profiles]
+    if not all(told):
+        return None
+    return next(iter(added_tallies(told)), RuleTally(rule=rule))

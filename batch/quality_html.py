@@ -40,7 +40,7 @@ def quality_page(report: GateReport, history: Sequence[HistoryEntry] = ()) -> st
     """
     title = f"{report.pipeline} {report.interval}".strip()
     counts = ", ".join(
-        f"{report.count(outcome)} {outcome}" for outcome in ("passed", "failed", "error")
+        f"{report.count(outcome)} {outcome}" for outcome in ("passed", "failed", "error", "skipped")
     )
     ordered = sorted(report.checks, key=_urgency)
     body = [
@@ -64,7 +64,7 @@ def quality_page(report: GateReport, history: Sequence[HistoryEntry] = ()) -> st
 def _urgency(result: CheckResult) -> int:
     if result.blocks:
         return 0
-    return 2 if result.outcome == "passed" else 1
+    return {"failed": 1, "passed": 2}.get(result.outcome, 3)
 
 
 def _told(before: str, text: str) -> str:
@@ -109,9 +109,14 @@ def _scores(report: GateReport, history: Sequence[HistoryEntry]) -> str:
     )
 
 
+def _shown_rows(result: CheckResult) -> str:
+    shown = len(result.samples)
+    return f"{shown} of {result.failed_rows:,} rows" if result.failed_rows else f"{shown} rows"
+
+
 def _check(result: CheckResult) -> str:
     parts = [
-        f'<section class="card"><div class="head"><strong>{escape(result.name)}</strong>'
+        f'<section class="card"><div class="head"><strong>{escape(result.title)}</strong>'
         f'<span class="{"blocked" if result.blocks else result.outcome}">{result.outcome}'
         f' <span class="soft">{result.severity}</span></span></div>'
     ]
@@ -127,7 +132,7 @@ def _check(result: CheckResult) -> str:
             for one in result.samples
         )
         parts.append(
-            f"<details><summary>{len(result.samples)} of {result.failed_rows:,} rows</summary>"
+            f"<details><summary>{_shown_rows(result)}</summary>"
             f"<table><tr><th>chunk</th><th>row</th><th>reason</th></tr>{rows}</table></details>"
         )
     return "".join([*parts, "</section>"])

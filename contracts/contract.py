@@ -1,6 +1,7 @@
 """What a dataset promises: fields and their rules, keys, quality and service levels."""
 
 from decimal import Decimal
+from fractions import Fraction
 from functools import cached_property
 from typing import Literal
 
@@ -76,9 +77,10 @@ class Comparison(Model):
     operator: Operator
     bounds: list[str]
 
-    def holds(self, value: Decimal) -> bool:
-        """Tell whether a value is as it must be."""
-        low, high = Decimal(self.bounds[0]), Decimal(self.bounds[-1])
+    def holds(self, value: Decimal | Fraction) -> bool:
+        """Tell whether a value is as it must be, exactly."""
+        value = Fraction(value)
+        low, high = (Fraction(Decimal(self.bounds[place])) for place in (0, -1))
         within = low <= value <= high
         return {
             "=": value == low,
@@ -229,6 +231,11 @@ class Contract(Model):
     unique: list[UniqueKey] = []
     quality: list[QualityRule] = []
     service_levels: list[ServiceLevel] = []
+
+    @property
+    def label(self) -> str:
+        """Name and version, for people."""
+        return f"{self.name} {self.version}"
 
     @cached_property
     def types(self) -> dict[str, FieldType]:

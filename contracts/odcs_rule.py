@@ -74,6 +74,9 @@ _INTEGER_BOUNDS = {
 }
 
 
+_MOST_DIGITS = 40
+"""Before or behind the point of a bound."""
+
 _ZONELESS = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
 _UTC = frozenset({"UTC", "Etc/UTC", "Z"})
 
@@ -245,7 +248,7 @@ def _comparison(document: Document, path: Path, values: Values) -> Comparison | 
     bounds = bounds if isinstance(bounds, list) else [bounds]
     bounds = [{"true": "1", "false": "0"}.get(str(bound).lower(), str(bound)) for bound in bounds]
     try:
-        numbers = [Decimal(bound) for bound in bounds]
+        numbers = [_number(bound) for bound in bounds]
         if "etween" in given[0] and (len(numbers) != len("ab") or numbers[0] > numbers[1]):
             raise UsageError("expected two numbers, the smaller first")  # noqa: TRY301 (one report)
     except (InvalidOperation, UsageError) as error:
@@ -255,9 +258,18 @@ def _comparison(document: Document, path: Path, values: Values) -> Comparison | 
     return Comparison(operator=cast("Operator", OPERATORS[given[0]]), bounds=bounds)
 
 
+def _number(text: str) -> Decimal:
+    number = Decimal(text)
+    if not number.is_finite() or abs(number.adjusted()) > _MOST_DIGITS:
+        raise UsageError("expected a number")
+    return number
+
+
 def _complete(document: Document, path: Path, rule: QualityRule, found: Found) -> bool:
     """Check that a rule says all that its metric needs; its comparison is checked before."""
     before = len(document.problems)
+    if rule.metric == "row_count" and rule.unit == "percent":
+        document.report((*path, "unit"), "expected rows with `rowCount`, got percent")
     if rule.metric == "sql" and not rule.query:
         document.report((*path, "query"), "expected the query of a rule of type sql, got none")
     if rule.metric == "invalid_values" and not rule.values and rule.pattern is None:
@@ -294,6 +306,13 @@ def _sort_in(
         severity = severity_of(values.get("severity"), whole=whole)
     except UsageError as error:
         document.report((*path, "severity"), str(error))
+        return
+    if severity == "quarantine" and not strict and rule.metric not in _UNRUN:
+        document.report(
+            (*path, "severity"),
+            "expected block or warn, as a rule of the whole dataset does not tell which rows to "
+            "set aside, got `quarantine`",
+        )
         return
     rule = rule.model_copy(update={"severity": severity})
     if strict and rule.metric == "duplicate_values":

@@ -31,6 +31,12 @@ class BatchExpression:
     value: ScalarExpression
 
 
+def is_aggregate(node: exp.Expr) -> bool:
+    """Tell whether a node is a call of an aggregate, its filter left out."""
+    named = isinstance(node, exp.Anonymous) and node.name.lower() in _NAMED
+    return named or isinstance(node, exp.AggFunc)
+
+
 def parse_batch_expression(text: str, columns: Mapping[str, FieldType]) -> BatchExpression:
     """Parse and type an expression over aggregates.
 
@@ -40,8 +46,7 @@ def parse_batch_expression(text: str, columns: Mapping[str, FieldType]) -> Batch
     aggregates: dict[str, str] = {}
 
     def stand_in(node: exp.Expr) -> exp.Expr:
-        named = isinstance(node, exp.Anonymous) and node.name.lower() in _NAMED
-        if not named and not isinstance(node, exp.AggFunc | exp.Filter):
+        if not is_aggregate(node) and not isinstance(node, exp.Filter):
             return node
         name = f"_value_{len(aggregates)}"
         aggregates[name] = node.sql("duckdb")

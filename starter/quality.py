@@ -37,7 +37,7 @@ def report(
         return
     show(f"{record.pipeline}/{record.run}  {record.slot}  {found.outcome}  score {found.score:g}")
     rows = [
-        [one.outcome, one.severity, one.name, one.measured, one.expected, one.message]
+        [one.outcome, one.severity, one.title, one.measured, one.expected, one.message]
         for one in found.checks
     ]
     print_table(["outcome", "severity", "check", "measured", "expected", "reason"], rows)

@@ -14,8 +14,10 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.etl_io import Release
 from batch.clean import digest
+from batch.gate_report import GateReport
 from common.errors import RetryableError, SinkRefusedError, SourceRefusedError
 from common.names import SEARCH_ATTRIBUTES
+from contracts.contract import Contract, ContractField, FieldRule, QualityRule
 from pipelines.etl import Aggregation, Check, EtlStep
 from pipelines.etl_source import PostgresSource
 from tests.workflows.etl_rig import EtlRig
@@ -116,6 +118,90 @@ async def test_a_blocked_run_publishes_nothing_and_keeps_its_evidence(etl: EtlRi
     assert etl.staged == 0
     left = {key.split("/")[4] for key in await etl.lake.keys("etl/load/runs")}
     assert left == {"report"}
+
+
+async def report_of(etl: EtlRig) -> GateReport:
+    [key] = await etl.lake.keys("etl/load/runs/000001/report")
+    return GateReport.model_validate_json(await etl.lake.read(key) or b"")
+
+
+async def test_rows_that_break_a_check_that_blocks_are_counted_and_nothing_is_published(
+    etl: EtlRig,
+) -> None:
+    result = await etl.run(etl.spec(gate=[Check(check="range", fields=["amount"], min="50")]))
+
+    assert (result.state, result.ledger.quarantined, result.ledger.loaded) == ("blocked", 0, 100)
+    assert [target.rows for target in etl.targets.values()] == [{}, {}]
+    assert etl.staged == 0
+    [found] = (await report_of(etl)).checks
+    assert (found.name, found.outcome, found.failed_rows) == ("range(amount)", "failed", 25)
+
+
+def contract(**changes: object) -> Contract:
+    fields = [ContractField(name="id", type="int64"), ContractField(name="amount", type="int64?")]
+    made = Contract(
+        name="t", version="1.2.0", status="active", identifier="t", dataset="t", fields=fields
+    )
+    return made.model_copy(update=changes)
+
+
+def quality(metric: str, operator: str, bound: str, **options: object) -> QualityRule:
+    comparison = {"operator": operator, "bounds": [bound]}
+    given = {"rule": metric, "metric": metric, "comparison": comparison, **options}
+    return QualityRule.model_validate(given)
+
+
+async def test_rows_that_break_a_contract_s_rule_that_blocks_are_counted_and_nothing_is_published(
+    etl: EtlRig,
+) -> None:
+    rule = FieldRule(
+        rule="amount.minimum", field="amount", kind="minimum", values=["50"], severity="block"
+    )
+    fields = contract().fields
+    fields[1] = fields[1].model_copy(update={"rules": [rule]})
+
+    result = await etl.run(etl.spec(contract=contract(fields=fields)))
+
+    assert (result.state, result.ledger.quarantined, result.ledger.loaded) == ("blocked", 0, 100)
+    assert [target.rows for target in etl.targets.values()] == [{}, {}]
+    [found] = (await report_of(etl)).checks
+    assert (found.title, found.failed_rows) == ("t 1.2.0: amount.minimum", 25)
+    assert result.audit.lines[0].startswith("block t 1.2.0: amount.minimum: ")
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("severity", ["block", "warn"])
+async def test_what_a_contract_promises_is_measured_over_all_chunks_as_extracted(
+    etl: EtlRig, severity: str, *, grouped: bool
+) -> None:
+    etl.source.rows = [{"id": n, "amount": None if n < 10 else n % 40} for n in range(100)]
+    total = sum(row["amount"] or 0 for row in etl.source.rows)
+    rules = [
+        quality("null_values", "<", "10", unit="percent", fields=["amount"], severity=severity,
+                counted=[FieldRule(rule="n", field="amount", kind="required")]),
+        quality("duplicate_values", "=", "50", fields=["amount"]),
+        quality("row_count", "=", "100"),
+        quality("sql", "=", str(total), query="select sum(amount) from {object}"),
+        QualityRule(rule="note", metric="text"),
+    ]  # fmt: skip
+    steps = [EtlStep(where="id < 50")]
+    if grouped:
+        one = Aggregation(group_by=["amount"], columns={"id": "count(*)"})
+        steps.append(EtlStep(aggregate=one))
+    gate = [Check(check="unique", fields=["id"], severity="quarantine")]
+
+    result = await etl.run(etl.spec(contract=contract(quality=rules), transform=steps, gate=gate))
+
+    assert result.state == ("blocked" if severity == "block" else "published")
+    assert bool(etl.targets["postgres"].rows) == (severity == "warn")
+    report = await report_of(etl)
+    assert [(one.title, one.outcome, one.measured) for one in report.checks[:5]] == [
+        ("t 1.2.0: null_values", "failed", "10 of 100 rows, 10 percent"),
+        ("t 1.2.0: duplicate_values", "passed", "50 of 100 rows"),
+        ("t 1.2.0: row_count", "passed", "100 rows"),
+        ("t 1.2.0: sql", "passed", str(total)),
+        ("t 1.2.0: note", "skipped", ""),
+    ]
 
 
 async def test_what_may_pass_is_tried_again(etl: EtlRig) -> None:
