@@ -103,4 +103,6 @@ def condition_of(chunk: Chunk) -> str:
     part = json.loads(chunk.part)
     if "pages" in part:
         return PageRange(*part["pages"]).condition()
+    if "key" not in part:
+        return "true"
     return KeyRange(part["key"], part["type"], part["start"], part["end"]).condition()

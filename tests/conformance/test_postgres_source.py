@@ -205,6 +205,23 @@ async def test_a_table_without_a_key_is_one_chunk(
     assert len(await ids(source, shape, NO_WINDOW, chunks)) == 100
 
 
+async def test_a_view_is_one_chunk_or_cut_by_the_key_that_is_named(
+    connection: asyncpg.Connection, postgres_dsn: str
+) -> None:
+    await connection.execute("DROP VIEW IF EXISTS source_view")
+    await filled(connection, "source_viewed", 100)
+    await connection.execute("CREATE VIEW source_view AS SELECT * FROM source_viewed")
+    for key, count in ((None, 1), ("id", 10)):
+        source = PostgresBatchSource(postgres_dsn, PostgresSource(table="source_view", key=key))
+        shape = await source.describe()
+
+        chunks = await source.plan(shape, NO_WINDOW, 10)
+
+        assert len(chunks) == count
+        assert len(await ids(source, shape, NO_WINDOW, chunks)) == 100
+    await connection.execute("DROP VIEW source_view")
+
+
 async def test_a_key_with_nulls_loses_none(
     connection: asyncpg.Connection, postgres_dsn: str
 ) -> None:
