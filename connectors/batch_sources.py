@@ -43,7 +43,7 @@ def open_source(spec: EtlSpec, interval: DataInterval | None, settings: Settings
     source = spec.source
     fields = declared_fields(spec)
     if isinstance(source, PostgresSource):
-        return PostgresBatchSource(postgres_dsn(source.connection, settings), source)
+        return PostgresBatchSource(postgres_dsn(source.connection, settings), source, spec.timezone)
     if isinstance(source, FileSource):
         return FileBatchSource(source, fields, interval, spec.base_dir, settings.object_store)
     if isinstance(source, HttpSource):

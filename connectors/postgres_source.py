@@ -50,12 +50,14 @@ class PostgresBatchSource:
     Args:
         dsn: `postgresql://user:password@host:port/database`.
         source: What is read.
+        zone: Zone of the pipeline, in which a cursor of days counts them.
     """
 
     service = "PostgreSQL"
 
-    def __init__(self, dsn: str, source: PostgresSource) -> None:
+    def __init__(self, dsn: str, source: PostgresSource, zone: str = "UTC") -> None:
         self._dsn = dsn
+        self._zone = zone
         self._source = source
         parts = urlsplit(dsn)
         self._address = f"{parts.hostname or 'localhost'}:{parts.port or 5432}"
@@ -197,10 +199,7 @@ class PostgresBatchSource:
     ) -> CursorWindow:
         """Fix the end at the greatest value that is there."""
         name = quoted(self._source.cursor or "")
-        columns = await self._known(connection)
-        above = window_condition(
-            self._source.cursor or "", columns[self._source.cursor or ""].sql_type, wanted
-        )
+        above = self._window(await self._known(connection), wanted)
         highest = await connection.fetchval(
             f"SELECT max({name})::text FROM {self._from} WHERE {above}"
         )
@@ -274,7 +273,9 @@ class PostgresBatchSource:
         cursor = self._source.cursor
         if cursor is None:
             return "true"
-        return window_condition(cursor, columns[cursor].sql_type, window)
+        kind = columns[cursor].sql_type
+        zone = self._zone if kind == "date" else self._source.timezone
+        return window_condition(cursor, kind, window, zone)
 
     async def _read(
         self,

@@ -49,25 +49,33 @@ class PageRange:
         return f"({' AND '.join(parts)})"
 
 
-def window_condition(column: str, sql_type: str, window: CursorWindow) -> str:
-    """Write the window of a cursor as a condition; rows without a cursor are in none."""
+def window_condition(column: str, sql_type: str, window: CursorWindow, zone: str = "UTC") -> str:
+    """Write the window of a cursor as a condition; rows without a cursor are in none.
+
+    Args:
+        column: The cursor's column.
+        sql_type: Its type.
+        window: Instants in UTC end in `Z`, other values are as the column writes them.
+        zone: On whose wall a column without a zone shows its days and times.
+    """
     name = quoted(column)
     parts = []
     if window.start is not None:
         sign = ">" if window.start_open else ">="
-        parts.append(f"{name} {sign} {bound(window.start, sql_type)}")
+        parts.append(f"{name} {sign} {bound(window.start, sql_type, zone)}")
     if window.end is not None:
         sign = "<=" if window.end_closed else "<"
-        parts.append(f"{name} {sign} {bound(window.end, sql_type)}")
+        parts.append(f"{name} {sign} {bound(window.end, sql_type, zone)}")
     return " AND ".join(parts) or "true"
 
 
-def bound(text: str, sql_type: str) -> str:
+def bound(text: str, sql_type: str, zone: str) -> str:
     """Write a value of a cursor; an instant is moved to the wall of a column without a zone."""
+    on_wall = f"({literal(text)}::timestamptz AT TIME ZONE {literal(zone)})"
     if sql_type.startswith("timestamp") and "without" in sql_type and text.endswith("Z"):
-        return f"({literal(text)}::timestamptz AT TIME ZONE 'UTC')"
+        return on_wall
     if sql_type == "date" and text.endswith("Z"):
-        return f"({literal(text)}::timestamptz AT TIME ZONE 'UTC')::date"
+        return f"{on_wall}::date"
     return f"{literal(text)}::{sql_type}"
 
 

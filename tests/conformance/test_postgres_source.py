@@ -98,6 +98,25 @@ async def test_rows_outside_of_the_interval_are_not_read(
     assert sorted(found) == [n * n for n in range(100, 300)]
 
 
+@pytest.mark.parametrize(("kind", "zone"), [("date", "UTC"), ("timestamp", "Europe/Berlin")])
+async def test_a_day_of_the_pipelines_zone_is_read_by_the_wall_of_a_column_without_a_zone(
+    connection: asyncpg.Connection, postgres_dsn: str, kind: str, zone: str
+) -> None:
+    await connection.execute("DROP TABLE IF EXISTS source_wall")
+    await connection.execute(f"CREATE TABLE source_wall (id int PRIMARY KEY, day {kind} NOT NULL)")
+    await connection.execute(
+        "INSERT INTO source_wall SELECT n, '2026-04-28'::date + n FROM generate_series(1, 6) n"
+    )
+    declared = PostgresSource(table="source_wall", cursor="day", timezone=zone)
+    source = PostgresBatchSource(postgres_dsn, declared, "Europe/Berlin")
+    first_of_may = CursorWindow(start="2026-04-30T22:00:00Z", end="2026-05-01T22:00:00Z")
+
+    shape = await source.describe()
+    found = await ids(source, shape, first_of_may, await source.plan(shape, first_of_may, 10))
+
+    assert found == [3]
+
+
 async def test_without_an_interval_the_end_is_fixed_at_the_greatest_cursor(
     connection: asyncpg.Connection, postgres_dsn: str
 ) -> None:
