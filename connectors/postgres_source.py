@@ -5,15 +5,14 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import asyncpg
-import polars as pl
 import pyarrow as pa
 
 from activities.etl_ports import SourceBlock
 from batch.chunk import Chunk, CursorWindow, Settled, SourceShape
-from batch.quarantine import content_of, quarantined
 from common.errors import SinkRefusedError, SourceRefusedError
-from connectors.postgres_copy_out import CopyBatch, copy_out
+from connectors.postgres_copy_out import copy_out
 from connectors.postgres_error import translated
+from connectors.postgres_source_block import block_of
 from connectors.postgres_source_column import SourceColumn, source_column
 from connectors.postgres_source_range import (
     condition_of,
@@ -303,7 +302,7 @@ class PostgresBatchSource:
         batches = copy_out(connection, query, kinds, batch_bytes=block_bytes)
         done = 0
         async for batch in batches:
-            block = _block(batch, schema, shape, chunk.number, done)
+            block = block_of(batch, schema, shape, chunk.number, done)
             done += batch.rows.num_rows
             yield block
 
@@ -365,37 +364,3 @@ def _column(name: str, sql_type: str, *, nullable: bool) -> SourceColumn:
     except SinkRefusedError:
         found = None
     return source_column(name, sql_type, found, nullable=nullable)
-
-
-def _block(
-    batch: CopyBatch, schema: pa.Schema, shape: SourceShape, chunk: int, first: int
-) -> SourceBlock:
-    """Give the rows in the fields' types, and apart from them those with values of no field."""
-    rows = batch.rows.cast(schema)
-    if not batch.bad:
-        return SourceBlock(rows)
-    reasons: dict[int, tuple[str, str]] = {}
-    for bad in batch.bad:
-        for place in bad.rows.tolist():
-            reason = f"expected a value of type {schema.field(bad.column).type}, got {bad.reason}"
-            reasons.setdefault(place, (bad.column, reason))
-    places = sorted(reasons)
-    frame = pl.from_arrow(rows)
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - for the type checker
-    types = {name: parse_field_type(kind) for name, kind in shape.columns.items()}
-    contents = content_of(frame[places], types)
-    unreadable = quarantined(
-        [
-            {
-                "chunk": chunk,
-                "row": first + place,
-                "check": "unreadable",
-                "field": reasons[place][0],
-                "reason": reasons[place][1],
-                "content": content,
-            }
-            for place, content in zip(places, contents, strict=True)
-        ]
-    )
-    keep = pa.array([place not in reasons for place in range(rows.num_rows)])
-    return SourceBlock(rows.filter(keep), unreadable)
