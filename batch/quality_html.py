@@ -14,19 +14,23 @@ _STYLE = """
 *{box-sizing:border-box}
 body{margin:0;padding:1rem;background:var(--page);color:var(--text);
 font:16px/1.5 system-ui,sans-serif}
-main{max-width:60rem;margin:auto}
+main{max-width:60rem;margin:auto;overflow-wrap:anywhere}
 h1{font-size:1.4rem;margin:.2rem 0}h2{font-size:1.1rem;margin:1.6rem 0 .5rem}
 .soft{color:var(--soft)}
 .passed{color:var(--good)}.warned,.failed{color:var(--warn)}.blocked,.error{color:var(--bad)}
+.skipped{color:var(--soft)}
 .card{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.8rem 1rem;
-margin:.6rem 0;overflow-wrap:anywhere}
+margin:.6rem 0}
 .head{display:flex;flex-wrap:wrap;gap:.3rem 1rem;align-items:baseline;justify-content:space-between}
 dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.6rem;margin:0}
 dt{color:var(--soft);font-size:.85rem}dd{margin:0;font-size:1.2rem;font-variant-numeric:tabular-nums}
 .bar{width:100%;height:.7rem;display:block;margin:.6rem 0}
+.scores{width:100%;max-height:7rem;display:block;margin-top:.4rem}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{text-align:left;padding:.25rem .5rem .25rem 0;border-top:1px solid var(--line);
 vertical-align:top}
+th:nth-child(-n+2),td:nth-child(-n+2){width:1%;padding-right:1rem;text-align:right;
+white-space:nowrap;font-variant-numeric:tabular-nums}
 summary{cursor:pointer}
 """
 
@@ -99,7 +103,7 @@ def _scores(report: GateReport, history: Sequence[HistoryEntry]) -> str:
     points = " ".join(f"{n * width:.1f},{64 - score * 0.6:.1f}" for n, score in enumerate(scores))
     return (
         f'<section class="card"><span>Scores of the last {len(scores)} runs</span>'
-        '<svg viewBox="-4 0 308 68" width="100%" role="img" '
+        '<svg class="scores" viewBox="-4 0 308 68" role="img" '
         f'aria-label="scores from {scores[0]:.2f} to {scores[-1]:.2f}">'
         '<line x1="0" x2="300" y1="64" y2="64" stroke="var(--line)"/>'
         '<line x1="0" x2="300" y1="4" y2="4" stroke="var(--line)"/>'
@@ -125,7 +129,8 @@ def _check(result: CheckResult) -> str:
     told = [f"{name} {text}" for name, text in (
         ("expected", result.expected), ("measured", result.measured),
     ) if text]  # fmt: skip
-    parts.append(f'<div class="soft">{escape("; ".join(told))}</div>')
+    if told:
+        parts.append(f'<div class="soft">{escape("; ".join(told))}</div>')
     if result.samples:
         rows = "".join(
             f"<tr><td>{one.chunk}</td><td>{one.row:,}</td><td>{escape(one.reason)}</td></tr>"
