@@ -144,7 +144,8 @@ class _RangeWork:
         """Turn decoded blocks into rows; counts and dead letters are kept."""
         started = time.perf_counter()
         events = pl.concat([decoded.rows for _, decoded in held])
-        rows = raw_rows(self._plan, events, self._task.span.partition, self._duplicates)
+        task = self._task
+        rows = raw_rows(self._plan, events, task.span.partition, self._duplicates, task.rows_from)
         self.ledger = self.ledger.plus(rows.ledger)
         if rows.max_event_ms is not None:
             known_ms = rows.max_event_ms if self.maximum_ms is None else self.maximum_ms

@@ -15,7 +15,8 @@ class Ledger(Model):
         duplicate: Events that de-duplication dropped.
         late: Events whose windows were closed for good.
         below_floor: Events that a rewound stream read again and whose windows all begin before its
-            floor: they are in the rows of an older epoch.
+            floor, or of a raw stream before the offset from which it writes rows again: they are in
+            the rows of an older epoch.
         dead_lettered: Records that could not be read or broke what was declared.
         skipped: Offsets given up by an explicit `--accept-loss`; outside the balance, they were
             never consumed.

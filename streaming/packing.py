@@ -24,8 +24,9 @@ _MARK = "@"
 _SAME = "@seen"
 """Stands for what the partition remembers, in a range that is planned for it."""
 
-_PAIRS = ("stale",)
-"""Lists of pairs that came after states had been packed; one that no partition has is left out."""
+_PAIRS = ("stale", "passed")
+_COUNTS = ("rows_from",)
+"""What came after states had been packed; what no partition has is left out."""
 
 _OFFSETS = ("planned", "end", "until")
 """Written as distances from the cursor, which are small."""
@@ -99,8 +100,10 @@ def _pack_partitions(partitions: list[Values]) -> Values:
     columns: list[Column] = [[_near(p, name, -1) for p in partitions] for name in _NUMBERS]
     entries = [entry for p in partitions for entry in p["index"]]
     later = {name: _pack_pairs([p[name] for p in partitions]) for name in _PAIRS}
+    counts = {name: [p[name] for p in partitions] for name in _COUNTS}
     return {
         **{name: packed for name, packed in later.items() if packed is not None},
+        **{name: pack_columns([column]) for name, column in counts.items() if any(column)},
         "numbers": pack_columns(columns),
         "idle": pack_columns([[int(p["idle"]) for p in partitions]]),
         "lengths": pack_columns([[len(p["index"]) for p in partitions]]),
@@ -132,10 +135,15 @@ def _unpack_partitions(packed: Values, count: int) -> list[Values]:
     [lengths] = unpack_columns(packed["lengths"], 1)
     offsets, maxima = unpack_columns(packed["entries"], 2)
     entries = iter(zip(offsets, maxima, strict=True))
-    later = {name: _unpack_pairs(packed.get(name, {}), count) for name in _PAIRS}
+    later: dict[str, list[Any]] = {
+        name: _unpack_pairs(packed.get(name, {}), count) for name in _PAIRS
+    }
+    for name in _COUNTS:
+        if name in packed:
+            [later[name]] = unpack_columns(packed[name], 1)
     partitions: list[Values] = [
         {
-            **{name: lists[i] for name, lists in later.items()},
+            **{name: column[i] for name, column in later.items()},
             **{name: column[i] for name, column in zip(_NUMBERS, columns, strict=True)},
             "idle": bool(idle[i]),
             "index": [next(entries) for _ in range(lengths[i] or 0)],

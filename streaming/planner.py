@@ -162,6 +162,7 @@ def _cut(
         floor_ms=state.floor_ms,
         key_ranges=state.key_ranges,
         seen=partition.seen,
+        rows_from=partition.rows_from if partition.planned < partition.rows_from else 0,
     )
     partition.planned = stop
     partition.cut_ms = now_ms

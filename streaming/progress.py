@@ -145,6 +145,9 @@ def merge_next(
             merged = True
             seen_ms, most = partition.max_event_ms, at_most(len(state.partitions))
             partition.index = note(partition.index, partition.cursor, seen_ms, most)
+            if spec.deduplicate is not None:
+                known_ms = partition.seen.max_event_ms if partition.seen else None
+                partition.passed = note(partition.passed, partition.cursor, known_ms, most)
             take_rows(state, result.span, result.rows)
             state.garbage += result.superseded
             if result.ledger.skipped:

@@ -55,18 +55,23 @@ def raw_columns(plan: StreamPlan) -> dict[str, FieldType]:
 
 
 def raw_rows(
-    plan: StreamPlan, events: pl.DataFrame, partition: int, duplicates: Duplicates | None = None
+    plan: StreamPlan,
+    events: pl.DataFrame,
+    partition: int,
+    duplicates: Duplicates | None = None,
+    rows_from: int = 0,
 ) -> RawRows:
     """Filter, derive and identify events.
 
-    An event counts once, where it falls first: a step fails, filtered, duplicate, its
-    identity is one that no table can hold, delivered.
+    An event counts once, where it falls first: a step fails, filtered, duplicate, below the offset
+    from which on rows are written, its identity is one that no table can hold, delivered.
 
     Args:
         plan: The compiled stream.
         events: Decoded events in offset order, with all declared fields and `_offset`.
         partition: The partition that all events come from.
         duplicates: Drops events that came before; None keeps all.
+        rows_from: Events before this offset are in rows of an older epoch.
     """
     rows = events.with_row_index("_row")
     at = pl.col(plan.spec.event_time.field).dt.epoch("ms")
@@ -83,8 +88,9 @@ def raw_rows(
         count = passed.height
         passed = passed.filter(~duplicates.judge(passed, passed.select(at).to_series()))
         duplicate = count - passed.height
+    shown = passed.filter(pl.col(OFFSET) >= rows_from)
     keys = _key_columns(plan)
-    placed = passed.with_columns(
+    placed = shown.with_columns(
         pl.lit(plan.spec.topic).alias(_TOPIC),
         pl.lit(partition, pl.Int32).alias(_PARTITION),
         pl.col(OFFSET).alias(_OFFSET),
@@ -102,6 +108,7 @@ def raw_rows(
         delivered=placed.height,
         filtered=filtered,
         duplicate=duplicate,
+        below_floor=passed.height - shown.height,
         dead_lettered=len(errors),
     )
     frame = placed.select(*raw_columns(plan), KEY, DELETED)

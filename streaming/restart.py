@@ -2,7 +2,7 @@
 
 from common.errors import OffsetLostError, UsageError
 from pipelines.stream import StreamSpec
-from streaming.offset_index import Entry, last_before
+from streaming.offset_index import Entry, last_at, last_before
 from streaming.state import PartitionState, StreamState
 
 
@@ -34,6 +34,31 @@ def restarted_index(partition: PartitionState, offset: int) -> list[Entry]:
     if offset > 0 and (not kept or kept[-1][0] < offset):
         kept.append((offset, next(maximum_ms for at, maximum_ms in known if at > offset)))
     return kept
+
+
+def exact_from(partition: PartitionState) -> int:
+    """Give the offset from which on all is judged as in a run from the beginning.
+
+    It is the cursor, unless a rewound partition still reads what it has to know before.
+    """
+    return max(partition.cursor, partition.rows_from)
+
+
+def offset_to_know(partition: PartitionState, offset: int, within_ms: int) -> int:
+    """Give where to read from, so that at an offset de-duplication knows what a run before knew.
+
+    An event that passed matters there when its time is at least the maximum of all that passed
+    before, less `within_ms`. So nothing does that stands before an offset up to which the maximum
+    is lower than that, and the maximum itself stands after it. The maximum at an entry before the
+    offset is at most the one at the offset, so less is left out with it.
+    """
+    if offset == exact_from(partition):
+        return partition.cursor  # what is known goes on
+    reached_ms = last_at(partition.passed, offset)[1]
+    for at, known_ms in reversed(partition.passed):
+        if known_ms is None or (reached_ms is not None and known_ms < reached_ms - within_ms):
+            return min(at, offset)
+    return 0
 
 
 def require_read(state: StreamState, offsets: dict[int, int]) -> None:

@@ -6,7 +6,7 @@ raw stream has no floor: it writes its events again from such offsets on, or fro
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from common.duration import format_time
 from common.errors import UsageError
@@ -19,14 +19,17 @@ from streaming.offset_index import Entry, last_at
 from streaming.progress import RangeResult
 from streaming.raw_retirement import expect_rows
 from streaming.restart import (
+    exact_from,
     is_beginning,
     known_index,
     offset_before,
+    offset_to_know,
     require_log,
     require_read,
     restarted_index,
 )
 from streaming.retirement import settle_below
+from streaming.seen import let_go
 from streaming.state import PartitionState, Retiring, StreamState
 from streaming.status import RewindTo
 from streaming.watermark import keeping_watermark, latest_event_ms
@@ -41,14 +44,15 @@ class Rewind:
         floor_ms: Windows that begin at or after it are computed again; of sessions, those whose
             first event is not before it; None of a raw stream.
         offsets: Where each partition is read from again.
-        rows_from: Of a raw stream, from which offsets on events are written again.
+        rows_from: From which offsets on events are in windows that are shown, or are written again.
+            Those before are read for what de-duplication has to know.
         takes_back: Whether rows of a raw stream go that are not written again. By a declared
             identity only if all is read again, since an event before the offsets may have one, too.
     """
 
     floor_ms: int | None
     offsets: dict[int, int]
-    rows_from: dict[int, int] = field(default_factory=dict)
+    rows_from: dict[int, int]
     takes_back: bool = True
 
 
@@ -71,11 +75,10 @@ def plan_rewind(
         bounds: Boundaries around `times_to_look_up`, for windows that follow a time zone.
 
     Raises:
-        UsageError: The stream drops duplicates, a partition does not exist, an offset is not read
-            yet, or a window before the floor is not emitted yet.
+        UsageError: A partition does not exist, an offset is not read yet, or a window before the
+            floor is not emitted yet.
         OffsetLostError: Records that are needed are no longer in the log.
     """
-    _require_known(spec)
     if spec.raw:
         return _plan_raw(state, spec, to, starts)
     if windows.zone is not None and not bounds:
@@ -105,8 +108,9 @@ def plan_rewind(
         number: named[number][0] if number in named else offset_before(partition, since_ms)
         for number, partition in sorted(state.partitions.items())
     }
-    require_log(spec, state, offsets, starts)
-    return Rewind(floor_ms, offsets)
+    reading = _reading(state, spec, offsets)
+    require_log(spec, state, reading, starts)
+    return Rewind(floor_ms, reading, offsets)
 
 
 def times_to_look_up(
@@ -118,12 +122,10 @@ def times_to_look_up(
     holds.
 
     Raises:
-        UsageError: The stream drops duplicates, a partition does not exist, or an offset is not
-            read yet.
+        UsageError: A partition does not exist, or an offset is not read yet.
     """
     if windows.zone is None:
         return []
-    _require_known(spec)
     times = [EARLIEST_MS, max(EARLIEST_MS, to.time_ms or 0)]
     maxima = [maximum_ms for _, maximum_ms in _named(state, to.offsets or {}).values()]
     times += [maximum_ms for maximum_ms in maxima if maximum_ms is not None]
@@ -158,33 +160,37 @@ def apply_rewind(
     state.ledger, state.started_consumed, state.started_ms = Ledger(), 0, now_ms
     for number, partition in state.partitions.items():
         offset = rewind.offsets[number]
+        stays = offset == partition.cursor
+        state.garbage += [] if stays else let_go(partition.seen, None)
         state.partitions[number] = PartitionState(
             cursor=offset,
             planned=offset,
             end=partition.end,
             until=partition.until,
             index=restarted_index(partition, offset),
+            seen=partition.seen if stays else None,
             stale=partition.stale,
+            passed=[entry for entry in partition.passed if entry[0] <= offset],
+            rows_from=rewind.rows_from[number],
         )
 
 
 def forget_results(state: StreamState, results: dict[tuple[int, int], RangeResult]) -> None:
     """Throw away finished ranges that were not merged, and let their objects go."""
-    for result in results.values():
+    for (number, _), result in results.items():
+        state.garbage += let_go(result.seen, state.partitions[number].seen)
         blobs = [*([result.segment.blob] if result.segment else []), *result.late]
         blobs += [*result.rows, *([result.dead] if result.dead else [])]
         state.garbage += [blob.ref for blob in blobs if blob.ref is not None]
     results.clear()
 
 
-def _require_known(spec: StreamSpec) -> None:
-    """Refuse de-duplication, which would not know the events before any more."""
-    if spec.deduplicate is not None:
-        raise UsageError(
-            f"rewind of stream `{spec.name}`: expected one without `deduplicate`, got one with it, "
-            "which would no longer know the events before that point: not supported yet by this "
-            "version; start it with `--fresh`"
-        )
+def _reading(state: StreamState, spec: StreamSpec, since: dict[int, int]) -> dict[int, int]:
+    """Give where partitions are read from, so that from some offsets on all is judged alike."""
+    if spec.deduplicate is None:
+        return since
+    within_ms = spec.deduplicate.within_ms
+    return {n: offset_to_know(state.partitions[n], at, within_ms) for n, at in since.items()}
 
 
 def _plan_raw(state: StreamState, spec: StreamSpec, to: RewindTo, starts: dict[int, int]) -> Rewind:
@@ -197,10 +203,11 @@ def _plan_raw(state: StreamState, spec: StreamSpec, to: RewindTo, starts: dict[i
         since = {n: offset_before(p, time_ms) for n, p in sorted(state.partitions.items())}
     else:
         require_read(state, to.offsets)
-        since = {n: to.offsets.get(n, p.cursor) for n, p in sorted(state.partitions.items())}
-    require_log(spec, state, since, starts)
+        since = {n: to.offsets.get(n, exact_from(p)) for n, p in sorted(state.partitions.items())}
+    offsets = _reading(state, spec, since)
+    require_log(spec, state, offsets, starts)
     whole = all(is_beginning(state.partitions[n], offset) for n, offset in since.items())
-    return Rewind(None, since, rows_from=since, takes_back=whole or not spec.identity)
+    return Rewind(None, offsets, since, takes_back=whole or not spec.identity)
 
 
 def _named(state: StreamState, offsets: dict[int, int]) -> dict[int, Entry]:

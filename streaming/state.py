@@ -52,6 +52,10 @@ class PartitionState(_Mutable):
         seen: What de-duplication remembers of the events before the cursor.
         stale: Offsets `[start, stop)` that a rewound raw stream has still to pass, or has passed,
             before the rows of older epochs there go.
+        passed: What is known of the event times that de-duplication knew before some offsets: the
+            maximum of what passed all steps, exactly.
+        rows_from: Events before it are read for what de-duplication has to know; rows of an older
+            epoch hold them.
     """
 
     cursor: int
@@ -65,6 +69,8 @@ class PartitionState(_Mutable):
     index: list[Entry] = []
     seen: Seen | None = None
     stale: list[tuple[int, int]] = []
+    passed: list[Entry] = []
+    rows_from: int = 0
 
     @property
     def target(self) -> int:
@@ -90,6 +96,7 @@ class RangeTask(_Mutable):
         seen: What de-duplication remembers of the events before it.
         inline_bytes: How much of its result travels inline; None for a range that was planned
             before there was a bound.
+        rows_from: First offset whose event gives a row, of a raw stream; 0 where all do.
     """
 
     span: OffsetRange
@@ -101,6 +108,7 @@ class RangeTask(_Mutable):
     key_ranges: int = 1
     seen: Seen | None = None
     inline_bytes: int | None = None
+    rows_from: int = 0
 
 
 class Retirement(_Mutable):

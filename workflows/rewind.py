@@ -101,7 +101,7 @@ class Rewinding:
             epoch=claimed.epoch,
             floor_ms=rewind.floor_ms,
             offsets=rewind.offsets,
-            rows_from=rewind.rows_from,
+            rows_from=rewind.rows_from if self._spec.raw else {},
         )
 
     def _times(self, state: StreamState, to: RewindTo) -> list[int]:

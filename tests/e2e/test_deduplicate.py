@@ -112,3 +112,22 @@ def test_copies_of_a_repeated_export_count_once_in_every_sink(
     assert duplicates > 3_000
     assert again > 500, "copies further behind count again"
     assert f"duplicate {duplicates:,}" in sluice.ok("stream", "status", NAME)
+    go_back(sluice, duplicates)
+
+
+def go_back(sluice: Sluice, duplicates: int) -> None:
+    """Rewind a raw stream over the same topic to offsets; its rows stay as they are."""
+    raw = STREAM[: STREAM.index("group_by:")] + STREAM[STREAM.index("sinks:") :]
+    raw = raw.replace("name: repeated", "name: repeated-raw").replace("table: ", "table: raw_")
+    path = sluice.settings.project_dir / "pipelines" / f"{NAME}-raw.yaml"
+    path.write_text(raw.lstrip())
+    run = ("stream", "start", f"{NAME}-raw", "--until", "latest", "--wait")
+    shown = ("stream", "results", f"{NAME}-raw", "--limit", "0")
+    assert sluice.json(*run)["ledger"]["duplicate"] == duplicates
+    before = sluice.json(*shown)
+    ledger = sluice.json(*run, "--rewind-to", "0=2500,1=2500,2=3100")["ledger"]
+    assert ledger["balanced"]
+    assert ledger["below_floor"] > 0
+    assert 0 < ledger["duplicate"] <= duplicates
+    for sink in ("clickhouse", "timescaledb"):
+        assert sluice.json(*shown, "--sink", sink) == before

@@ -1,7 +1,6 @@
 """De-duplication in the stream workflow, on a server that skips time."""
 
 import pytest
-from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 
 from activities import seen_store
 from common.errors import ServiceUnavailableError
@@ -97,19 +96,40 @@ async def test_a_fresh_start_knows_nothing_of_what_lies_before_it(rig: StreamRig
     assert (await rig.ended(later)).ledger == Ledger(consumed=3, aggregated=2, duplicate=1)
 
 
-async def test_a_rewind_is_refused_with_what_to_do(rig: StreamRig) -> None:
-    rig.log.append(0, *numbered(1, 2))
-    spec = once(rig)
+async def test_a_rewind_drops_the_copies_of_events_before_it(rig: StreamRig) -> None:
+    rig.log.append(0, *numbered(*range(30)), *numbered(28, 29, 29, 30, 5))
+    rig.log.append(1, *numbered(*range(35)))
+    spec = once(rig, within_ms=500)
     handle = await rig.start(spec)
-    await rig.until(handle, lambda s: s.ledger.consumed == 2)
-    with pytest.raises(WorkflowUpdateFailedError) as refused:
-        await rig.rewind(handle, RewindTo(time_ms=0))
-    assert "expected one without `deduplicate`" in str(refused.value.cause)
+    first = await rig.until(handle, lambda s: s.ledger.consumed == 70 and not s.pending_flushes)
+    assert first.ledger.duplicate == 3
+    view = rig.view()
+    rewound = await rig.rewind(handle, RewindTo(time_ms=2_000))
+    assert rewound.floor_ms == 2_000
+    assert all(0 < offset < 20 for offset in rewound.offsets.values())
+    read = 70 - sum(rewound.offsets.values())
+    status = await rig.until(handle, lambda s: s.epoch == 2 and s.ledger.consumed == read)
+    assert status.ledger.duplicate == 3
+    assert status.ledger.balanced
+    await rig.until(handle, lambda s: not s.pending_flushes)
+    assert rig.view() == rig.view("timescaledb") == view
     await handle.signal("stop")
     await rig.ended(handle)
-    again = await rig.start(spec, rewind=RewindTo(time_ms=0))
-    with pytest.raises(WorkflowFailureError) as failed:
-        await rig.ended(again)
-    assert "start it with `--fresh`" in str(failed.value.cause)
-    result = await rig.ended(await rig.start(spec, until=LATEST))
-    assert result.ledger == Ledger(consumed=2, aggregated=2)
+    again = await rig.ended(await rig.start(spec, until=LATEST, rewind=RewindTo(time_ms=2_500)))
+    assert (again.epoch, again.ledger.duplicate) == (3, 3)
+
+
+async def test_a_raw_stream_goes_back_to_an_offset_and_writes_no_copy(
+    rig: StreamRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seen_store, "INLINE_BYTES", 0)
+    rig.log.append(0, *numbered(*range(30)), *numbered(28, 29, 29, 30, 5))
+    spec = once(rig, within_ms=500, window=None, group_by=[], aggregate={})
+    await rig.ended(await rig.start(spec, until=LATEST))
+    places = [*range(30), 33, 34]
+    again = await rig.ended(await rig.start(spec, until=LATEST, rewind=RewindTo(offsets={0: 31})))
+    ledger = again.ledger
+    assert (ledger.delivered, ledger.duplicate, ledger.balanced) == (2, 2 + 1, True)
+    assert ledger.below_floor == ledger.consumed - 5
+    shown = [row["_offset"] for row in rig.sinks["clickhouse"].rows.values() if not row["_deleted"]]
+    assert sorted(shown) == places

@@ -1,12 +1,16 @@
 """The engine with de-duplication against the definition, with crashes, odd cuts and any order."""
 
+import contextlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activities import seen_store
+from common.errors import UsageError
 from pipelines.stream import Deduplicate, StreamSpec
 from streaming.ledger import Ledger
+from streaming.status import RewindTo
 from tests.unit.streaming.engine import SINKS, Engine
 from tests.unit.streaming.event_log import Event, Log, brute_force, make_spec
 from tests.unit.streaming.test_engine_model import STEP_LISTS, Steps, canonical, logs, take
@@ -92,3 +96,82 @@ def test_a_copy_of_a_late_event_is_a_duplicate_and_the_event_late_once() -> None
     engine = Engine.start(deduplicated(make_spec(0, 2), 60_000), log)
     engine.finish()
     assert engine.state.ledger == Ledger(consumed=4, aggregated=2, duplicate=1, late=1)
+
+
+REWINDS = st.lists(
+    st.tuples(
+        st.builds(RewindTo, time_ms=st.integers(-8_000, 25_000))
+        | st.builds(
+            RewindTo,
+            offsets=st.dictionaries(st.integers(0, 2), st.integers(0, 30), min_size=1),
+        ),
+        STEP_LISTS,
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    log=logs(disorder_ms=800),
+    max_records=st.sampled_from([1, 3, 7]),
+    within_ms=st.sampled_from([1, 700, 4_000]),
+    before=STEP_LISTS,
+    ended=st.booleans(),
+    rewinds=REWINDS,
+    inline_bytes=st.sampled_from([0, 2_048]),
+)
+def test_rewound_at_any_moment_it_drops_the_events_that_it_would_have_dropped(
+    log: Log,
+    max_records: int,
+    within_ms: int,
+    before: Steps,
+    ended: bool,
+    rewinds: list[tuple[RewindTo, Steps, bool]],
+    inline_bytes: int,
+) -> None:
+    spec = deduplicated(make_spec(800, max_records), within_ms)
+    patient = spec.event_time.model_copy(update={"idle_timeout_ms": None})
+    engine = Engine.start(spec.model_copy(update={"event_time": patient}), log, hidden=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seen_store, "INLINE_BYTES", inline_bytes)
+        take(engine, before)
+        if ended:
+            engine.finish()
+        for to, steps, ends in rewinds:
+            with contextlib.suppress(UsageError):
+                engine.rewind(to)
+            kept = {r.key for p in engine.state.partitions.values() if p.seen for r in p.seen.refs}
+            assert not kept & {ref.key for ref in engine.state.garbage}
+            take(engine, steps)
+            if ends:
+                engine.finish()
+        engine.finish()
+    expected = once(log, within_ms)
+    for sink in SINKS:
+        assert engine.rows(sink) == brute_force(canonical(expected))
+    assert engine.state.ledger.balanced
+    assert engine.state.ledger.late == 0
+
+
+def test_a_rewind_reads_as_much_more_as_can_still_be_a_copy() -> None:
+    log = {0: [Event(at * 1_000 + 10, "a", 1, at % 7) for at in range(60)]}
+    engine = Engine.start(deduplicated(make_spec(0, 4), 6_500), log)
+    engine.finish()
+    rewind = engine.rewind(RewindTo(time_ms=40_000))
+    assert (rewind.floor_ms, rewind.rows_from, rewind.offsets) == (40_000, {0: 40}, {0: 32})
+    engine.finish()
+    assert engine.rows() == brute_force(once(log, 6_500))
+    assert engine.state.ledger.consumed == 28
+
+
+def test_a_state_that_does_not_know_what_passed_reads_from_the_beginning() -> None:
+    log = {0: [Event(at * 1_000, "a", 1, at % 7) for at in range(60)]}
+    engine = Engine.start(deduplicated(make_spec(0, 4), 6_500), log)
+    engine.finish()
+    engine.state.partitions[0].passed = []
+    assert engine.rewind(RewindTo(time_ms=40_000)).offsets == {0: 0}
+    engine.finish()
+    assert engine.rows() == brute_force(once(log, 6_500))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import OffsetLostError, UsageError
-from pipelines.stream import StreamSpec
+from pipelines.stream import Deduplicate, StreamSpec
 from streaming.loss import LogSurvey, accept_loss
 from streaming.offset_map import PartitionSpan
 from streaming.plan import compile_stream
@@ -146,6 +146,75 @@ def test_by_event_id_rows_go_only_if_all_is_read_again(
     expected |= last_by_id(engine.log, begun, {n: len(e) for n, e in engine.log.items()})
     for sink in SINKS:
         assert {key: row[-3] for key, row in engine.rows(sink).items()} == expected
+
+
+def once(log: Log, within_ms: int) -> dict[str, tuple[object, ...]]:
+    """Give the events that pass and are no duplicates, by the definition."""
+    left: dict[str, tuple[object, ...]] = {}
+    for n, partition in log.items():
+        passed: list[Event] = []
+        for offset, event in enumerate(partition):
+            if event.cents <= 0:
+                continue
+            reach_ms = max((e.event_ms for e in passed), default=0) - within_ms
+            if not any(e.customer == event.customer and e.event_ms >= reach_ms for e in passed):
+                left[f"events|{n}|{offset}"] = (event.event_ms, event.cents, event.customer)
+            passed.append(event)
+    return left
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    log=LOGS,
+    max_records=st.sampled_from([1, 3]),
+    within_ms=st.sampled_from([1, 3, 8]),
+    before=STEP_LISTS,
+    ended=st.booleans(),
+    rewinds=REWINDS,
+)
+def test_with_deduplication_a_rewind_writes_the_events_that_were_written_before(
+    log: Log,
+    max_records: int,
+    within_ms: int,
+    before: list[tuple[str, int]],
+    ended: bool,
+    rewinds: list[tuple[RewindTo, list[tuple[str, int]], bool]],
+) -> None:
+    # Times that rise along the log, so that much of it is out of reach.
+    log = {
+        n: [replace(e, event_ms=e.event_ms // 3 + at) for at, e in enumerate(events)]
+        for n, events in log.items()
+    }
+    options = Deduplicate(by=["customer"], within_ms=within_ms)
+    engine = engine_of(spec_of(max_records, deduplicate=options), log)
+    take(engine, before)
+    if ended:
+        engine.finish()
+    for to, steps, ends in rewinds:
+        go_back(engine, to)
+        take(engine, steps)
+        if ends:
+            engine.finish()
+    engine.finish()
+    for sink in SINKS:
+        assert found(engine, sink) == once(log, within_ms)
+    ledger = engine.state.ledger
+    assert ledger.balanced
+    assert not any(p.stale for p in engine.state.partitions.values())
+
+
+def test_with_deduplication_offsets_are_exact_and_what_has_to_be_known_is_read_before() -> None:
+    options = Deduplicate(by=["customer"], within_ms=5)
+    log = {0: [Event(at, "a", 1, at % 4) for at in range(40)]}
+    engine = engine_of(spec_of(4, deduplicate=options), log)
+    engine.finish()
+    assert len(engine.rows()) == 4
+    rewind = engine.rewind(RewindTo(offsets={0: 22}))
+    assert (rewind.rows_from[0], rewind.offsets[0]) == (22, 12)
+    engine.finish()
+    ledger = engine.state.ledger
+    assert (ledger.consumed, ledger.delivered, ledger.below_floor) == (28, 0, 4)
+    assert sorted(row[-3] for row in engine.rows().values()) == [0, 1, 2, 3]  # type: ignore[type-var] # offsets
 
 
 def events(count: int, *, cents: int = 1) -> list[Event]:

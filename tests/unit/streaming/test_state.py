@@ -138,6 +138,8 @@ def test_state_of_many_partitions_is_the_same_after_writing_and_reading(seed: in
             max_event_ms=chance.choice([None, chance.randrange(2**41)]),
             index=[(n, chance.choice([None, 9])) for n in range(chance.randrange(4))],
             stale=[(n, n + 9) for n in range(0, chance.choice([0, 0, 40]), 20)],
+            passed=[(n, chance.choice([None, 9])) for n in range(chance.randrange(4))],
+            rows_from=chance.choice([0, 2**40]),
             idle=chance.random() < 0.5, until=chance.choice([None, 2**41]),
         )
         for number in numbers
