@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -26,9 +26,10 @@ from streaming.dead_letter import dead_letter_frame
 from streaming.decode import Decoded
 from streaming.duplicate import Duplicates
 from streaming.ledger import Ledger
+from streaming.partial import RowError
 from streaming.plan import StreamPlan, compile_stream
 from streaming.progress import RangeResult
-from streaming.raw_row import KEY, RawRows, raw_rows
+from streaming.raw_row import KEY, raw_rows
 from streaming.record_block import RecordBlock
 from streaming.segment import Blob
 from streaming.state import RangeTask
@@ -73,9 +74,10 @@ class StreamDeliverActivities:
         async for held in work.batches(
             self._log.read(task.span, given.topic_id, BLOCK_BYTES), self._held_bytes
         ):
-            frame = await asyncio.to_thread(work.rows_of, held)
-            # The last table stays in hand, since a range of one small table travels inline.
-            await frozen.add(frame)
+            parts = work.parts_of(held)
+            while (frame := await asyncio.to_thread(next, parts, None)) is not None:
+                # The last table stays in hand, since a range of one small table travels inline.
+                await frozen.add(frame)
         tables = await frozen.close(inline_bytes)
         dead = None
         if work.dead:
@@ -140,25 +142,29 @@ class _RangeWork:
         self.ledger = self.ledger.plus(counted)
         return decoded
 
-    def rows_of(self, held: Held) -> pl.DataFrame:
-        """Turn decoded blocks into rows; counts and dead letters are kept."""
+    def parts_of(self, held: Held) -> Iterator[pl.DataFrame]:
+        """Turn decoded blocks into rows, part by part; counts and dead letters are kept."""
         started = time.perf_counter()
         events = pl.concat([decoded.rows for _, decoded in held])
         task = self._task
-        rows = raw_rows(self._plan, events, task.span.partition, self._duplicates, task.rows_from)
-        self.ledger = self.ledger.plus(rows.ledger)
-        if rows.max_event_ms is not None:
-            known_ms = rows.max_event_ms if self.maximum_ms is None else self.maximum_ms
-            self.maximum_ms = max(rows.max_event_ms, known_ms)
-        self._keep_dead(held, rows)
-        self._clock("rows", started)
-        return rows.frame
+        errors: list[RowError] = []
+        parts = raw_rows(self._plan, events, task.span.partition, self._duplicates, task.rows_from)
+        for rows in parts:
+            self.ledger = self.ledger.plus(rows.ledger)
+            errors += rows.errors
+            if rows.max_event_ms is not None:
+                known_ms = rows.max_event_ms if self.maximum_ms is None else self.maximum_ms
+                self.maximum_ms = max(rows.max_event_ms, known_ms)
+            self._clock("rows", started)
+            yield rows.frame
+            started = time.perf_counter()
+        self._keep_dead(held, errors)
 
-    def _keep_dead(self, held: Held, rows: RawRows) -> None:
+    def _keep_dead(self, held: Held, found: list[RowError]) -> None:
         first = 0
         for block, decoded in held:
             stop = first + decoded.rows.height
-            errors = [replace(e, row=e.row - first) for e in rows.errors if first <= e.row < stop]
+            errors = [replace(e, row=e.row - first) for e in found if first <= e.row < stop]
             letters = dead_letter_frame(block, decoded, errors)
             if not letters.is_empty():
                 self.dead.append(letters)

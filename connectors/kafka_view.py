@@ -78,7 +78,7 @@ def _within(meant: RetiredEvents) -> Callable[[bytes], bool]:
         spans.setdefault(number, []).append((start, stop))
 
     def test(key: bytes) -> bool:
-        _, number, offset = json.loads(key)["_key"].rsplit("|", 2)
+        _, number, offset, *_ = json.loads(key)["_key"].split("|")
         return any(start <= int(offset) < stop for start, stop in spans.get(int(number), ()))
 
     return test

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from activities.ports import FlushChunk, SinkTable
 from common.errors import ContractViolationError, SinkRefusedError
 from contracts.field_type import FieldType
-from pipelines.stream import POSITION
+from pipelines.stream import ELEMENT, POSITION
 
 SYSTEM_COLUMNS = ("_key", "_version", "_deleted")
 
@@ -51,7 +51,8 @@ def marker(stream: str) -> str:
 def order_columns(names: list[str], time: str) -> list[tuple[str, bool]]:
     """Order a final view: (column, descending), newest first, then by position or by the rest."""
     newest = [(time, True)] if time in names else []
-    others = POSITION if set(POSITION) <= set(names) else names
+    position = (*POSITION, ELEMENT) if ELEMENT in names else POSITION
+    others = position if set(position) <= set(names) else names
     return newest + [(name, False) for name in others if name != time]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from common.near_miss import near_miss
 from contracts.document import MISSING, Document
 from contracts.field_type import UNGROUPABLE, FieldType
+from pipelines.stream import ELEMENT
 
 Values = dict[str, Any]
 
@@ -46,7 +47,7 @@ def check_raw(
         )
     _nested_lists(document, values, known)
     if isinstance(identity, list) and identity:
-        _identity(document, identity, known, broken)
+        _identity(document, identity, known, broken, _made(values))
         _housekeeping(document, values)
 
 
@@ -63,12 +64,37 @@ def _nested_lists(document: Document, values: Values, known: dict[str, FieldType
         )
 
 
+def _made(values: Values) -> set[str] | None:
+    """Name the columns that can differ between the rows of a record; None if it stays one row."""
+    made: set[str] | None = None
+    steps = values.get("transform")
+    for step in steps if isinstance(steps, list) else []:
+        parts = step if isinstance(step, dict) else {}
+        enrich = parts.get("enrich")
+        tables = [parts.get("derive"), enrich.get("take") if isinstance(enrich, dict) else None]
+        if isinstance(parts.get("expand"), dict):
+            made = {ELEMENT, *(made or ()), *parts["expand"]}
+        elif made is not None:
+            made |= {name for names in tables if isinstance(names, dict | list) for name in names}
+    return made
+
+
 def _identity(
-    document: Document, identity: list[Any], known: dict[str, FieldType], broken: set[str]
+    document: Document,
+    identity: list[Any],
+    known: dict[str, FieldType],
+    broken: set[str],
+    made: set[str] | None,
 ) -> None:
+    if made is not None and MISSING not in identity and made.isdisjoint(identity):
+        document.report(
+            ("identity",),
+            f"expected `{ELEMENT}`, or a column that `expand` or a later step makes, among them, "
+            "got none; all rows of a record would be one",
+        )
     for index, name in enumerate(identity):
         path = ("identity", index)
-        if name is MISSING or name in broken:
+        if name is MISSING or name in broken or (made and name == ELEMENT):
             continue
         if name not in known:
             document.report(path, f"no field or derived column `{name}`{near_miss(name, known)}")

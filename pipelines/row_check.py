@@ -26,6 +26,7 @@ RESERVED = (
     "_topic",
     "_partition",
     "_offset",
+    "_element",
     "_timestamp_ms",
     "_row",
 )

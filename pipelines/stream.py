@@ -18,6 +18,10 @@ _LATER = frozenset({"identity", "late_table", "transform", "deduplicate", "contr
 POSITION = ("_topic", "_partition", "_offset")
 """Columns of a raw stream's rows that say where the event stands in the log."""
 
+ELEMENT = "_element"
+"""Column beside them of a raw stream that expands its records: the place of the row among those of
+its record, from 0."""
+
 MOST_RECORDS = 2_000_000
 MOST_PARALLELISM = 64
 MOST_FLUSHES = 16

@@ -109,12 +109,6 @@ def unsupported(spec: StreamSpec) -> list[tuple[Path, str]]:
         found.append((("window", "timezone"), what))
     if spec.deduplicate is not None and any(step.expand for step in spec.transform):
         found.append((("deduplicate",), "de-duplication in a stream that expands its records"))
-    if spec.raw:
-        found += [
-            (("transform", place, "expand"), "`expand` in a stream without a window")
-            for place, step in enumerate(spec.transform)
-            if step.expand
-        ]
     return found
 
 

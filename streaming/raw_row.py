@@ -1,12 +1,13 @@
 """Rows of a raw stream: every event that passes, with its position in the log and its identity."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from contracts.field_type import FieldType
-from pipelines.stream import POSITION
+from pipelines.stream import ELEMENT, POSITION
 from streaming.decode import OFFSET
 from streaming.duplicate import Duplicates
 from streaming.group_key import MAX_KEY_BYTES, canonical_key, may_be_long
@@ -33,6 +34,7 @@ class RawRows:
             identity each `_key` is there once, its last event.
         ledger: Counts without `consumed` and what the decoder dead-lettered; events that a later
             one of the same identity replaced are delivered too, or the counts would depend on cuts.
+            Of an expanded record every row is counted.
         max_event_ms: Maximum event time over all events, also filtered ones; None without events.
         errors: Events that are dead letters, and counted so.
     """
@@ -51,7 +53,8 @@ def raw_columns(plan: StreamPlan) -> dict[str, FieldType]:
     columns = dict(plan.columns)
     at = plan.spec.event_time.field
     columns[at] = FieldType(columns[at].base)
-    return columns | _POSITION_TYPES
+    element = {ELEMENT: FieldType("int32")} if plan.steps.expands else {}
+    return columns | _POSITION_TYPES | element
 
 
 def raw_rows(
@@ -60,11 +63,12 @@ def raw_rows(
     partition: int,
     duplicates: Duplicates | None = None,
     rows_from: int = 0,
-) -> RawRows:
-    """Filter, derive and identify events.
+) -> Iterator[RawRows]:
+    """Filter, derive, expand and identify events, in parts that bound what lists are expanded to.
 
     An event counts once, where it falls first: a step fails, filtered, duplicate, below the offset
-    from which on rows are written, its identity is one that no table can hold, delivered.
+    from which on rows are written, its identity is one that no table can hold, delivered. Each row
+    that it was expanded into counts so; if one of them cannot be held, none is.
 
     Args:
         plan: The compiled stream.
@@ -73,7 +77,16 @@ def raw_rows(
         duplicates: Drops events that came before; None keeps all.
         rows_from: Events before this offset are in rows of an older epoch.
     """
-    rows = events.with_row_index("_row")
+    placed = events.with_row_index("_row").with_columns(
+        pl.lit(plan.spec.topic).alias(_TOPIC), pl.lit(partition, pl.Int32).alias(_PARTITION)
+    )
+    for part in plan.steps.cuts(placed):
+        yield _part(plan, part, duplicates, rows_from)
+
+
+def _part(
+    plan: StreamPlan, rows: pl.DataFrame, duplicates: Duplicates | None, rows_from: int
+) -> RawRows:
     at = pl.col(plan.spec.event_time.field).dt.epoch("ms")
     maximum_ms: int | None = rows.select(at.max()).item()
     errors: list[RowError] = []
@@ -83,40 +96,46 @@ def raw_rows(
         find_failures(plan.steps.apply, rows, errors)
         rows = rows.filter(~pl.col("_row").is_in([error.row for error in errors]))
         passed = plan.steps.apply(rows)
-    filtered, duplicate = rows.height - passed.height, 0
+    records = plan.steps.records(passed)
+    once = passed
     if duplicates is not None:
-        count = passed.height
-        passed = passed.filter(~duplicates.judge(passed, passed.select(at).to_series()))
-        duplicate = count - passed.height
-    shown = passed.filter(pl.col(OFFSET) >= rows_from)
+        once = passed.filter(~duplicates.judge(passed, passed.select(at).to_series()))
+    shown = once.filter(pl.col(OFFSET) >= rows_from)
     keys = _key_columns(plan)
-    placed = shown.with_columns(
-        pl.lit(plan.spec.topic).alias(_TOPIC),
-        pl.lit(partition, pl.Int32).alias(_PARTITION),
-        pl.col(OFFSET).alias(_OFFSET),
-    ).with_columns(canonical_key(keys).alias(KEY), pl.lit(value=False).alias(DELETED))
-    if plan.spec.identity and placed.select(may_be_long(keys).any()).item():
-        long = pl.col(KEY).str.len_bytes()
-        unfit = placed.filter(long > MAX_KEY_BYTES).select("_row", long)
-        names = ", ".join(f"`{name}`" for name in plan.spec.identity)
-        errors += [
-            RowError(row, f"identity {names}: expected at most {MAX_KEY_BYTES} bytes, got {size}")
-            for row, size in unfit.iter_rows()
-        ]
-        placed = placed.filter(long <= MAX_KEY_BYTES)
+    named = shown.with_columns(canonical_key(keys).alias(KEY), pl.lit(value=False).alias(DELETED))
+    unfit = _unfit(plan, named, keys)
+    fit = named.filter(~pl.col("_row").is_in([error.row for error in unfit])) if unfit else named
+    duplicate, below = passed.height - once.height, once.height - shown.height
     counts = Ledger(
-        delivered=placed.height,
-        filtered=filtered,
+        expanded=duplicate + below + fit.height + len(unfit) - records,
+        delivered=fit.height,
+        filtered=rows.height - records,
         duplicate=duplicate,
-        below_floor=passed.height - shown.height,
-        dead_lettered=len(errors),
+        below_floor=below,
+        dead_lettered=len(errors) + len(unfit),
     )
-    frame = placed.select(*raw_columns(plan), KEY, DELETED)
+    frame = fit.select(*raw_columns(plan), KEY, DELETED)
     if plan.spec.identity:
         frame = frame.unique(KEY, keep="last", maintain_order=True)
-    return RawRows(frame, counts, maximum_ms, errors)
+    return RawRows(frame, counts, maximum_ms, errors + unfit)
+
+
+def _unfit(
+    plan: StreamPlan, rows: pl.DataFrame, keys: tuple[tuple[str, FieldType], ...]
+) -> list[RowError]:
+    """Find the records with an identity that no table can hold, each once."""
+    if not plan.spec.identity or not rows.select(may_be_long(keys).any()).item():
+        return []
+    long = pl.col(KEY).str.len_bytes()
+    found = rows.filter(long > MAX_KEY_BYTES).select("_row", long).unique("_row", keep="first")
+    names = ", ".join(f"`{name}`" for name in plan.spec.identity)
+    return [
+        RowError(row, f"identity {names}: expected at most {MAX_KEY_BYTES} bytes, got {size}")
+        for row, size in found.sort("_row").iter_rows()
+    ]
 
 
 def _key_columns(plan: StreamPlan) -> tuple[tuple[str, FieldType], ...]:
     types = raw_columns(plan)
-    return tuple((name, types[name]) for name in plan.spec.identity or POSITION)
+    position = (*POSITION, ELEMENT) if plan.steps.expands else POSITION
+    return tuple((name, types[name]) for name in plan.spec.identity or position)

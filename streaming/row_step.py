@@ -14,7 +14,7 @@ import polars as pl
 from contracts.field_type import FieldType
 from pipelines.expression import ScalarExpression, parse_condition, parse_scalar
 from pipelines.expression_list import element_types, parse_unnest
-from pipelines.stream import StreamSpec
+from pipelines.stream import ELEMENT, StreamSpec
 from pipelines.transform import PythonCall, Step, taken_types
 from streaming.expression import to_polars
 from streaming.look_up import CompiledLookUp
@@ -126,12 +126,14 @@ class Expand(RowStep):
     Attributes:
         lists: New columns and the lists that they come from.
         needless: Lists among the columns that nothing reads afterwards.
+        numbered: Whether rows get their place among those of their record.
     """
 
     lists: tuple[tuple[str, pl.Expr], ...]
     reads: frozenset[str]
     needless: frozenset[str] = frozenset()
     expressions: tuple[ScalarExpression, ...] = ()
+    numbered: bool = False
 
     def apply(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Make the rows, those of a record together and in the order of its elements."""
@@ -144,7 +146,10 @@ class Expand(RowStep):
             listed = listed.with_columns(
                 pl.col(name).fill_null([]).list.gather(places, null_on_oob=True) for name in names
             )
-        return listed.explode(names, empty_as_null=False, keep_nulls=False)
+        made = listed.explode(names, empty_as_null=False, keep_nulls=False)
+        if not self.numbered:
+            return made
+        return made.with_columns(pl.int_range(pl.len(), dtype=pl.Int32).over(RECORD).alias(ELEMENT))
 
 
 @dataclass(frozen=True)
@@ -225,7 +230,7 @@ def compile_steps(
     steps: list[RowStep] = []
     first = Step(where=spec.where, derive=spec.derive)
     for step in (first, *spec.transform):
-        steps += compile_step(step, types)
+        steps += compile_step(step, types, numbered=spec.raw)
     return CompiledSteps(
         steps=tuple(_lightened(steps, types, read_after)),
         types=types,
@@ -233,7 +238,9 @@ def compile_steps(
     )
 
 
-def compile_step(step: Step, types: dict[str, FieldType]) -> Iterator[RowStep]:
+def compile_step(
+    step: Step, types: dict[str, FieldType], *, numbered: bool = False
+) -> Iterator[RowStep]:
     """Compile one step of a file, and add its columns to the types."""
     if isinstance(step.where, PythonCall):
         call = CompiledCall.of(step.where, types)
@@ -255,7 +262,7 @@ def compile_step(step: Step, types: dict[str, FieldType]) -> Iterator[RowStep]:
         types.update(element_types(lists))
         read = frozenset(column for found in lists.values() for column in found.columns)
         compiled = tuple((name, to_polars(found)) for name, found in lists.items())
-        yield Expand(compiled, read, expressions=tuple(lists.values()))
+        yield Expand(compiled, read, expressions=tuple(lists.values()), numbered=numbered)
     if step.enrich is not None:
         look_up = CompiledLookUp.of(step.enrich, types)
         types.update(taken_types(step.enrich))

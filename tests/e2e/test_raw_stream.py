@@ -91,3 +91,33 @@ def test_late_beside_a_raw_stream_is_refused_with_its_place(sluice: Sluice) -> N
     assert ":14:7  late: expected only with `window`" in told
     assert "1 problem, nothing started" in told
     path.unlink()
+
+
+def test_every_word_of_a_record_is_a_row_in_every_sink(sluice: Sluice) -> None:
+    text = FILE[: FILE.index("where:")].replace("sales-by-id", "sales-words")
+    text += """\
+transform:
+  - expand: {word: "unnest(string_split(category, 'e'))"}
+  - where: word <> ''
+sinks:
+  - clickhouse: {table: sales_words}
+  - timescaledb: {table: sales_words}
+  - kafka: {topic: sales_words}
+  - lake: {path: sales_words}
+trigger: {interval: 50ms, max_records: 3000}
+"""
+    write(sluice, "sales-words", text)
+    sluice.ok("generate", "sales", "--events", "2000", "--topic", TOPIC)
+    run = ("stream", "start", "sales-words", "--until", "latest", "--wait")
+    ledger = sluice.json(*run)["ledger"]
+    assert ledger["balanced"]
+    assert ledger["expanded"] > 0
+    again = sluice.json(*run, "--rewind-to", "0=100")["ledger"]
+    assert again["balanced"]
+    shown = ("stream", "results", "sales-words", "--limit", "0")
+    rows = sluice.json(*shown)
+    assert len(rows) == ledger["delivered"]
+    for row in rows:
+        assert row["category"].split("e")[row["_element"]] == row["word"]
+    for sink in ("timescaledb", "kafka", "lake"):
+        assert sluice.json(*shown, "--sink", sink) == rows

@@ -7,12 +7,13 @@ from activities.stream_io import AggregateInput, AggregateResult
 from common.errors import ServiceUnavailableError
 from common.payloads import Ref
 from pipelines.stream import StreamSpec
+from pipelines.transform import Step
 from streaming.frame import from_bytes
 from streaming.ledger import Ledger
 from streaming.offset_range import OffsetRange
 from streaming.segment import Blob
 from streaming.state import RangeTask
-from streaming.status import StreamUntil
+from streaming.status import RewindTo, StreamUntil
 from tests.workflows.memory import MemoryLog, MemoryStore
 from tests.workflows.rig import StreamRig, event
 
@@ -119,6 +120,22 @@ async def test_an_open_raw_stream_shows_events_without_waiting_for_a_watermark(
     assert status.ledger == Ledger(consumed=3, delivered=3)
     await handle.signal("drain")
     assert (await rig.ended(handle)).state == "drained"
+
+
+async def test_every_element_of_a_list_is_a_row_of_its_own(rig: StreamRig) -> None:
+    rig.log.append(0, *(event(i, "a,b,c" if i % 2 else "d") for i in range(20)), b"no json")
+    steps = [Step(expand={"word": "unnest(string_split(category, ','))"})]
+    spec = raw_spec(rig, transform=steps)
+    result = await rig.ended(await rig.start(spec, until=LATEST))
+    assert result.ledger == Ledger(consumed=21, expanded=20, delivered=40, dead_lettered=1)
+    again = await rig.start(spec, until=LATEST, rewind=RewindTo(offsets={0: 10}))
+    assert (await rig.ended(again)).ledger == Ledger(
+        consumed=11, expanded=10, delivered=20, dead_lettered=1
+    )
+    for sink in rig.sinks.values():
+        found = [(row["_offset"], row["_element"], row["word"]) for row in sink.rows.values()]
+        expected = [(o, e, w) for o in range(20) for e, w in enumerate("abc" if o % 2 else "d")]
+        assert sorted(found) == expected
 
 
 async def deliver(

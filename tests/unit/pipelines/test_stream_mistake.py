@@ -389,11 +389,33 @@ RAW = (
 )
 
 
-def test_a_raw_stream_takes_steps_but_no_expansion(tmp_path: Path) -> None:
+def test_a_raw_stream_takes_steps_and_expansions(tmp_path: Path) -> None:
     step = "derive: {words: \"string_split(category, ' ')\"}"
     spec = load_pipeline(write(tmp_path, *RAW, ("STEP", step)))
     assert spec.transform[0].derive == {"words": "string_split(category, ' ')"}
     expand = "expand: {word: \"unnest(string_split(category, ' '))\"}"
-    with pytest.raises(PipelineSpecError) as caught:
-        load_pipeline(write(tmp_path, *RAW, ("STEP", expand)))
-    assert "`expand` in a stream without a window" in str(caught.value)
+    spec = load_pipeline(write(tmp_path, *RAW, ("STEP", expand)))
+    assert list(spec.transform[0].expand) == ["word"]
+
+
+@pytest.mark.parametrize(
+    ("identity", "fits"),
+    [("ts", False), ("ts, _element", True), ("ts, long", True), ("ts, early", False)],
+)
+def test_by_identity_the_rows_of_a_record_must_differ(
+    tmp_path: Path,
+    identity: str,
+    fits: bool,
+) -> None:
+    steps = (
+        "{derive: {early: \"coalesce(category, '')\"}}, "
+        "{expand: {word: \"unnest(string_split(category, ' '))\"}}, "
+        '{derive: {long: "coalesce(len(word), 0)"}}'
+    )
+    raw = (RAW[0], ("sinks:", f"transform: [{steps}]\nidentity: [{identity}]\nsinks:"))
+    path = write(tmp_path, *raw)
+    if fits:
+        assert len(load_pipeline(path).identity) == 2
+        return
+    with pytest.raises(PipelineSpecError, match="all rows of a record would be one"):
+        load_pipeline(path)

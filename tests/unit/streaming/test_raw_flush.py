@@ -66,7 +66,7 @@ class RawEngine:
         duplicates = run(open_duplicates(plan, self.store, task))
         for start in range(span.start, span.stop, 2):  # a table for every two records
             events = self.log[span.partition][start : min(start + 2, span.stop)]
-            rows = raw_rows(
+            [rows] = raw_rows(
                 plan, to_frame(events, start), span.partition, duplicates, task.rows_from
             )
             ledger = ledger.plus(rows.ledger).plus(Ledger(consumed=len(events)))

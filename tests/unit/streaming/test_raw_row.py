@@ -1,15 +1,19 @@
 """Rows of a raw stream against plain Python."""
 
+import functools
 from decimal import Decimal
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import streaming.row_step
 from pipelines.stream import StreamSpec
+from pipelines.transform import Step
 from streaming.ledger import Ledger
 from streaming.plan import compile_stream
-from streaming.raw_row import raw_columns, raw_rows
+from streaming.raw_row import RawRows, raw_columns, raw_rows
 from tests.unit.streaming.event_log import Event, make_spec, to_frame
 
 EVENTS = st.lists(
@@ -39,7 +43,7 @@ def test_every_event_that_passes_is_one_row_with_its_position(
     events: list[Event], first: int
 ) -> None:
     plan = compile_stream(raw_spec())
-    found = raw_rows(plan, to_frame(events, first), 3)
+    [found] = raw_rows(plan, to_frame(events, first), 3)
     expected, dead = [], []
     for place, event in enumerate(events):
         if event.cents <= 0:
@@ -68,7 +72,7 @@ def test_of_events_with_one_identity_the_last_is_the_row_and_all_are_delivered(
     events: list[Event],
 ) -> None:
     plan = compile_stream(raw_spec(identity=["customer"], derive={}, where=None))
-    found = raw_rows(plan, to_frame(events), 0)
+    [found] = raw_rows(plan, to_frame(events), 0)
     last = {event.customer: offset for offset, event in enumerate(events)}
     assert found.frame["_offset"].to_list() == sorted(last.values())
     assert found.frame["_key"].is_unique().all()
@@ -78,13 +82,14 @@ def test_of_events_with_one_identity_the_last_is_the_row_and_all_are_delivered(
 def test_a_composite_identity_keeps_texts_apart() -> None:
     events = [Event(1, "a|b", 1, 1), Event(1, "a", 1, 1), Event(1, None, 1, 1)]
     spec = raw_spec(identity=["category", "at"], derive={})
-    keys = raw_rows(compile_stream(spec), to_frame(events), 0).frame["_key"]
+    [found] = raw_rows(compile_stream(spec), to_frame(events), 0)
+    keys = found.frame["_key"]
     assert keys.to_list() == ["a\\|b|1", "a|1", "\\N|1"]
 
 
 def test_an_identity_that_no_table_can_index_is_a_dead_letter() -> None:
     events = [Event(1, "x" * 1_999, 1, 1), Event(2, "y" * 2_001, 1, 1)]
-    found = raw_rows(compile_stream(raw_spec(identity=["category"])), to_frame(events), 0)
+    [found] = raw_rows(compile_stream(raw_spec(identity=["category"])), to_frame(events), 0)
     assert [e.category for e in events if e.category in set(found.frame["category"])] == [
         "x" * 1_999
     ]
@@ -102,3 +107,81 @@ def test_columns_are_the_fields_what_is_derived_and_the_position() -> None:
         "customer": "int64", "double": "int64", "_topic": "string", "_partition": "int32",
         "_offset": "int64",
     }  # fmt: skip
+
+
+def expanding(*steps: Step, **changes: object) -> StreamSpec:
+    """Split the category at commas into words."""
+    words = Step(expand={"word": "unnest(string_split(category, ','))"})
+    spec = raw_spec(where=None, derive={}, transform=[words, *steps], **changes)
+    return StreamSpec.model_validate(spec.model_dump())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    texts=st.lists(
+        st.none()
+        | st.lists(st.sampled_from(["a", "drop", "9", "x" * 2_001]), min_size=1, max_size=5)
+    ),
+    by_word=st.booleans(),
+    first=st.integers(0, 4),
+    cut=st.sampled_from([1, 2, 10**6]),
+)
+def test_every_element_is_a_row_with_its_place_and_the_ledger_balances(
+    texts: list[list[str] | None],
+    by_word: bool,
+    first: int,
+    cut: int,
+) -> None:
+    identity = {"identity": ["customer", "word"]} if by_word else {}
+    spec = expanding(Step(where="word <> 'drop'"), **identity)
+    events = [
+        Event(at, None if words is None else ",".join(words), 1, at)
+        for at, words in enumerate(texts)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streaming.row_step, "CUT_ELEMENTS", cut)
+        parts = list(raw_rows(compile_stream(spec), to_frame(events), 2, rows_from=first))
+    expected: list[tuple[object, ...]] = []
+    below = filtered = dead = 0
+    for offset, words in enumerate(texts):
+        left = [(place, word) for place, word in enumerate(words or []) if word != "drop"]
+        filtered += not left
+        if offset < first:
+            below += len(left)
+        elif by_word and any(len(word) > 2_000 for _, word in left):
+            dead += 1
+        else:
+            expected += [(offset, place, word) for place, word in left]
+    ledger = sum_of(parts)
+    delivered = len(expected)
+    assert (ledger.delivered, ledger.filtered, ledger.below_floor, ledger.dead_lettered) == (
+        delivered, filtered, below, dead,
+    )  # fmt: skip
+    assert ledger.plus(Ledger(consumed=len(events))).balanced
+    rows = [
+        row for part in parts for row in part.frame.select("_offset", "_element", "word").rows()
+    ]
+    if by_word:
+        last = {(offset, word): (offset, place, word) for offset, place, word in expected}
+        expected = sorted(last.values(), key=lambda row: (row[0], row[1]))
+    assert rows == expected
+    keys = [key for part in parts for key in part.frame["_key"]]
+    assert len(set(keys)) == len(keys)
+    if not by_word:
+        assert keys == [f"events|2|{offset}|{place}" for offset, place, _ in expected]
+
+
+def sum_of(parts: list[RawRows]) -> Ledger:
+    return functools.reduce(Ledger.plus, (part.ledger for part in parts), Ledger())
+
+
+def test_of_several_expansions_rows_are_numbered_after_the_last() -> None:
+    signs = "unnest(string_split(case when word <> '' then '+,-' end, ','))"
+    spec = expanding(Step(expand={"sign": signs}))
+    events = [Event(1, "a,b", 1, 1), Event(2, "c", 1, 1)]
+    [found] = raw_rows(compile_stream(spec), to_frame(events), 0)
+    assert found.frame.select("_offset", "_element", "word", "sign").rows() == [
+        (0, 0, "a", "+"), (0, 1, "a", "-"), (0, 2, "b", "+"), (0, 3, "b", "-"),
+        (1, 0, "c", "+"), (1, 1, "c", "-"),
+    ]  # fmt: skip
+    assert found.ledger == Ledger(expanded=4, delivered=6)
