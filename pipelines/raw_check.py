@@ -5,6 +5,7 @@ from typing import Any
 from common.near_miss import near_miss
 from contracts.document import MISSING, Document
 from contracts.field_type import UNGROUPABLE, FieldType
+from pipelines.expansion import made_columns
 from pipelines.stream import ELEMENT
 
 Values = dict[str, Any]
@@ -47,7 +48,7 @@ def check_raw(
         )
     _nested_lists(document, values, known)
     if isinstance(identity, list) and identity:
-        _identity(document, identity, known, broken, _made(values))
+        _identity(document, identity, known, broken, made_columns(values))
         _housekeeping(document, values)
 
 
@@ -62,21 +63,6 @@ def _nested_lists(document: Document, values: Values, known: dict[str, FieldType
             f"expected a list of plain values, which every sink can hold, got `{kind}`; "
             "declare it as `json`",
         )
-
-
-def _made(values: Values) -> set[str] | None:
-    """Name the columns that can differ between the rows of a record; None if it stays one row."""
-    made: set[str] | None = None
-    steps = values.get("transform")
-    for step in steps if isinstance(steps, list) else []:
-        parts = step if isinstance(step, dict) else {}
-        enrich = parts.get("enrich")
-        tables = [parts.get("derive"), enrich.get("take") if isinstance(enrich, dict) else None]
-        if isinstance(parts.get("expand"), dict):
-            made = {ELEMENT, *(made or ()), *parts["expand"]}
-        elif made is not None:
-            made |= {name for names in tables if isinstance(names, dict | list) for name in names}
-    return made
 
 
 def _identity(

@@ -107,8 +107,6 @@ def unsupported(spec: StreamSpec) -> list[tuple[Path, str]]:
     if window is not None and window.timezone is not None and window.kind != "tumbling":
         what = f"{window.kind} windows that follow a time zone; take `tumbling`"
         found.append((("window", "timezone"), what))
-    if spec.deduplicate is not None and any(step.expand for step in spec.transform):
-        found.append((("deduplicate",), "de-duplication in a stream that expands its records"))
     return found
 
 

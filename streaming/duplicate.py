@@ -191,10 +191,18 @@ class Duplicates:
 
 
 class BatchJudge:
-    """The duplicates of one batch, found once though its events are looked at several times."""
+    """The duplicates of one batch, found once though its events are looked at several times.
 
-    def __init__(self, duplicates: Duplicates | None) -> None:
+    Records are compared: of one that was expanded, all rows are duplicates or none is.
+
+    Args:
+        duplicates: What is known; None drops nothing.
+        expands: Whether a record can have several rows.
+    """
+
+    def __init__(self, duplicates: Duplicates | None, *, expands: bool = False) -> None:
         self._duplicates = duplicates
+        self._expands = expands
         self._records: pl.Series | None = None
 
     def drop(self, events: pl.DataFrame, time: str) -> pl.DataFrame:
@@ -207,8 +215,11 @@ class BatchJudge:
         if self._duplicates is None:
             return events
         if self._records is None:
-            found = self._duplicates.judge(events, events[time])
-            self._records = events[RECORD].filter(found)
+            firsts = events
+            if self._expands:
+                firsts = events.unique(RECORD, keep="first", maintain_order=True)
+            found = self._duplicates.judge(firsts, firsts[time])
+            self._records = firsts[RECORD].filter(found)
         if self._records.is_empty():
             return events
         return events.filter(~pl.col(RECORD).is_in(self._records.implode()))

@@ -117,8 +117,11 @@ def aggregate_events(
         pl.col(plan.spec.event_time.field).dt.epoch("ms").alias("_event_ms"),
         pl.lit(partition, dtype=pl.Int32).alias(PARTITION),
     )
+    expands = plan.steps.expands
     parts = [
-        _aggregate(plan, part, _Judges(watermark_ms, floor_ms, BatchJudge(duplicates)))
+        _aggregate(
+            plan, part, _Judges(watermark_ms, floor_ms, BatchJudge(duplicates, expands=expands))
+        )
         for part in plan.steps.cuts(rows)
     ]
     return _joined(plan, parts)
@@ -214,7 +217,7 @@ def _split(plan: StreamPlan, rows: pl.DataFrame, judges: _Judges) -> _Split:
         expanded=shown.height - left,
         aggregated=shown.height,
         filtered=filtered,
-        duplicate=passed.height - once.height,
+        duplicate=plan.steps.records(passed) - plan.steps.records(once),
         late=late.height,
         below_floor=records - left,
     )

@@ -9,13 +9,14 @@ from polars.exceptions import PolarsError
 from contracts.field_type import FieldType
 from pipelines.stream import ELEMENT, POSITION
 from streaming.decode import OFFSET
-from streaming.duplicate import Duplicates
+from streaming.duplicate import BatchJudge, Duplicates
 from streaming.group_key import MAX_KEY_BYTES, canonical_key, may_be_long
 from streaming.ledger import Ledger
 from streaming.partial import RowError, find_failures
 from streaming.plan import StreamPlan
 
 KEY, DELETED = "_key", "_deleted"
+_EVENT_MS = "_event_ms"
 
 _TOPIC, _PARTITION, _OFFSET = POSITION
 _POSITION_TYPES = {
@@ -77,8 +78,11 @@ def raw_rows(
         duplicates: Drops events that came before; None keeps all.
         rows_from: Events before this offset are in rows of an older epoch.
     """
+    at = pl.col(plan.spec.event_time.field).dt.epoch("ms")
     placed = events.with_row_index("_row").with_columns(
-        pl.lit(plan.spec.topic).alias(_TOPIC), pl.lit(partition, pl.Int32).alias(_PARTITION)
+        at.alias(_EVENT_MS),
+        pl.lit(plan.spec.topic).alias(_TOPIC),
+        pl.lit(partition, pl.Int32).alias(_PARTITION),
     )
     for part in plan.steps.cuts(placed):
         yield _part(plan, part, duplicates, rows_from)
@@ -87,8 +91,7 @@ def raw_rows(
 def _part(
     plan: StreamPlan, rows: pl.DataFrame, duplicates: Duplicates | None, rows_from: int
 ) -> RawRows:
-    at = pl.col(plan.spec.event_time.field).dt.epoch("ms")
-    maximum_ms: int | None = rows.select(at.max()).item()
+    maximum_ms: int | None = rows.select(pl.col(_EVENT_MS).max()).item()
     errors: list[RowError] = []
     try:
         passed = plan.steps.apply(rows)
@@ -97,15 +100,14 @@ def _part(
         rows = rows.filter(~pl.col("_row").is_in([error.row for error in errors]))
         passed = plan.steps.apply(rows)
     records = plan.steps.records(passed)
-    once = passed
-    if duplicates is not None:
-        once = passed.filter(~duplicates.judge(passed, passed.select(at).to_series()))
+    judge = BatchJudge(duplicates, expands=plan.steps.expands)
+    once = judge.drop(passed, _EVENT_MS)
     shown = once.filter(pl.col(OFFSET) >= rows_from)
     keys = _key_columns(plan)
     named = shown.with_columns(canonical_key(keys).alias(KEY), pl.lit(value=False).alias(DELETED))
     unfit = _unfit(plan, named, keys)
     fit = named.filter(~pl.col("_row").is_in([error.row for error in unfit])) if unfit else named
-    duplicate, below = passed.height - once.height, once.height - shown.height
+    duplicate, below = records - plan.steps.records(once), once.height - shown.height
     counts = Ledger(
         expanded=duplicate + below + fit.height + len(unfit) - records,
         delivered=fit.height,

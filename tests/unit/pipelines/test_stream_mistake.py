@@ -315,17 +315,6 @@ def test_close_after_needs_windows(tmp_path: Path) -> None:
         load_pipeline(write(tmp_path, (raw, ""), closes))
 
 
-def test_duplicates_of_expanded_records_are_refused(tmp_path: Path) -> None:
-    steps = "transform:\n  - expand: {tag: unnest(tags)}\n"
-    path = write(
-        tmp_path,
-        ("weight: float64?", "tags: list<string>"),
-        ("sinks:", f"{steps}deduplicate: {{by: [customer], within: 1h}}\nsinks:"),
-    )
-    with pytest.raises(PipelineSpecError, match="  deduplicate: not supported yet by this version"):
-        load_pipeline(path)
-
-
 def test_wrong_field_is_reported_once_and_not_where_it_is_used(tmp_path: Path) -> None:
     with pytest.raises(PipelineSpecError, match="1 problem") as caught:
         load_pipeline(write(tmp_path, ("amount: decimal(12,2)", "amount: money")))
@@ -380,42 +369,4 @@ def test_damaged_file_loads_or_is_refused_but_never_breaks(
     path = tmp_path_factory.getbasetemp() / "damaged.yaml"
     path.write_text(SALES[:start] + text + SALES[start + length :], encoding="utf-8")
     with suppress(UsageError):
-        load_pipeline(path)
-
-
-RAW = (
-    ("group_by: [category]\nwindow: {tumbling: 1m}\naggregate:\n  revenue: sum(amount)\n", ""),
-    ("sinks:", "transform: [{STEP}]\nsinks:"),
-)
-
-
-def test_a_raw_stream_takes_steps_and_expansions(tmp_path: Path) -> None:
-    step = "derive: {words: \"string_split(category, ' ')\"}"
-    spec = load_pipeline(write(tmp_path, *RAW, ("STEP", step)))
-    assert spec.transform[0].derive == {"words": "string_split(category, ' ')"}
-    expand = "expand: {word: \"unnest(string_split(category, ' '))\"}"
-    spec = load_pipeline(write(tmp_path, *RAW, ("STEP", expand)))
-    assert list(spec.transform[0].expand) == ["word"]
-
-
-@pytest.mark.parametrize(
-    ("identity", "fits"),
-    [("ts", False), ("ts, _element", True), ("ts, long", True), ("ts, early", False)],
-)
-def test_by_identity_the_rows_of_a_record_must_differ(
-    tmp_path: Path,
-    identity: str,
-    fits: bool,
-) -> None:
-    steps = (
-        "{derive: {early: \"coalesce(category, '')\"}}, "
-        "{expand: {word: \"unnest(string_split(category, ' '))\"}}, "
-        '{derive: {long: "coalesce(len(word), 0)"}}'
-    )
-    raw = (RAW[0], ("sinks:", f"transform: [{steps}]\nidentity: [{identity}]\nsinks:"))
-    path = write(tmp_path, *raw)
-    if fits:
-        assert len(load_pipeline(path).identity) == 2
-        return
-    with pytest.raises(PipelineSpecError, match="all rows of a record would be one"):
         load_pipeline(path)

@@ -149,7 +149,9 @@ class Engine:
             max_event_ms=partial.max_event_ms,
             segment=segment,
             late=self._late(task, events, partial.late),
-            seen=run(close_duplicates(self.store, f"range-{span}", duplicates, 2_048, 64)),
+            seen=run(
+                close_duplicates(self.store, f"range-{task.epoch}-{span}", duplicates, 2_048, 64)
+            ),
             ends=dict(self.shown),
         )
 

@@ -217,6 +217,23 @@ def test_with_deduplication_offsets_are_exact_and_what_has_to_be_known_is_read_b
     assert sorted(row[-3] for row in engine.rows().values()) == [0, 1, 2, 3]  # type: ignore[type-var] # offsets
 
 
+def test_a_partition_that_still_reads_what_it_has_to_know_goes_on_with_it() -> None:
+    """Its memory was taken for whole when the next rewind left it where it stood."""
+    options = Deduplicate(by=["customer"], within_ms=9)
+    log = {0: [Event(at, "a", 1, at % 8) for at in range(40)], 1: [Event(0, "a", 1, 0)]}
+    engine = engine_of(spec_of(4, deduplicate=options), log)
+    engine.finish()
+    assert engine.rewind(RewindTo(offsets={0: 22})).offsets[0] == 8
+    engine.plan()
+    for _ in range(3):
+        engine.range(0)
+    engine.merge()
+    rewind = engine.rewind(RewindTo(offsets={1: 0}))
+    assert (rewind.offsets[0], rewind.rows_from[0]) == (12, 22)
+    engine.finish()
+    assert len(engine.rows()) == 9
+
+
 def events(count: int, *, cents: int = 1) -> list[Event]:
     return [Event(at, "a", cents, at) for at in range(count)]
 

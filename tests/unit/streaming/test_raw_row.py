@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import streaming.row_step
-from pipelines.stream import StreamSpec
+from pipelines.stream import Deduplicate, StreamSpec
 from pipelines.transform import Step
+from streaming.duplicate import Duplicates
 from streaming.ledger import Ledger
 from streaming.plan import compile_stream
 from streaming.raw_row import RawRows, raw_columns, raw_rows
@@ -185,3 +186,19 @@ def test_of_several_expansions_rows_are_numbered_after_the_last() -> None:
         (1, 0, "c", "+"), (1, 1, "c", "-"),
     ]  # fmt: skip
     assert found.ledger == Ledger(expanded=4, delivered=6)
+
+
+def test_all_rows_of_a_record_that_came_before_are_dropped() -> None:
+    options = Deduplicate(by=["customer"], within_ms=100)
+    plan = compile_stream(expanding(deduplicate=options))
+    texts = ["a,a", "b", "a,a", "c,d", "b", "e,f"]
+    events = [
+        Event(at, text, 1, who)
+        for at, (text, who) in enumerate(zip(texts, [1, 2, 1, 3, 2, 4], strict=True))
+    ]
+    duplicates = Duplicates(plan.duplicate_keys, 100, None, [])
+    [found] = raw_rows(plan, to_frame(events), 0, duplicates, rows_from=1)
+    assert found.frame.select("_offset", "_element").rows() == [
+        (1, 0), (3, 0), (3, 1), (5, 0), (5, 1),
+    ]  # fmt: skip
+    assert found.ledger == Ledger(expanded=3, delivered=5, duplicate=2, below_floor=2)

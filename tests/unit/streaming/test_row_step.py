@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from polars._typing import PolarsDataType
 
 import streaming.row_step
-from pipelines.stream import StreamSpec
+from pipelines.stream import Deduplicate, StreamSpec
 from pipelines.transform import Step
 from streaming.combine import KEY, combine
 from streaming.decode import RecordDecoder
+from streaming.duplicate import Duplicates
 from streaming.ledger import Ledger
 from streaming.partial import ROW, RangePartial, aggregate_events
 from streaming.plan import StreamPlan, compile_stream
@@ -106,10 +107,11 @@ class Told:
     late: list[int]
 
 
-def brute_force(rows: list[Row], watermark_ms: int | None) -> Told:
+def brute_force(rows: list[Row], watermark_ms: int | None, within_ms: int | None = None) -> Told:
     """Expand, filter and judge record by record, in plain Python."""
     told = Told(Counter(), Ledger(), [], [])
     counted: Counter[str] = Counter()
+    passed: list[Row] = []
     for place, row in enumerate(rows):
         if row.n < 0:
             counted["filtered"] += 1
@@ -119,6 +121,8 @@ def brute_force(rows: list[Row], watermark_ms: int | None) -> Told:
             told.dead.append(place)
         elif not kept:
             counted["filtered"] += 1
+        elif within_ms is not None and is_copy(row, passed, within_ms):
+            counted["duplicate"] += 1
         elif watermark_ms is not None and (row.at // 1_000 + 1) * 1_000 <= watermark_ms:
             told.late.append(place)
         elif LONG in kept:
@@ -129,8 +133,16 @@ def brute_force(rows: list[Row], watermark_ms: int | None) -> Told:
                 told.sums[tag] += 1
             counted["aggregated"] += len(kept)
             counted["expanded"] += len(kept) - 1
+        if kept and row.n * 2 < 2**63:
+            passed.append(row)
     told.ledger = Ledger(**counted, dead_lettered=len(told.dead), late=len(told.late))
     return told
+
+
+def is_copy(row: Row, passed: list[Row], within_ms: int) -> bool:
+    """Tell whether a record repeats one that passed before it."""
+    reach_ms = max((one.at for one in passed), default=0) - within_ms
+    return any(one.n == row.n and one.at >= reach_ms for one in passed)
 
 
 STEPS = (
@@ -142,14 +154,25 @@ STEPS = (
 
 
 @settings(max_examples=150, deadline=None)
-@given(rows=st.lists(ROWS, max_size=12), watermark_ms=st.sampled_from([None, 0, 1_000, 2_000]))
+@given(
+    rows=st.lists(ROWS, max_size=12),
+    watermark_ms=st.sampled_from([None, 0, 1_000, 2_000]),
+    within_ms=st.sampled_from([None, 500, 5_000]),
+)
 @pytest.mark.parametrize("cut", [1, 3, 1_000_000])
 def test_every_record_counts_once_and_the_ledger_balances(
-    cut: int, rows: list[Row], watermark_ms: int | None
+    cut: int, rows: list[Row], watermark_ms: int | None, within_ms: int | None
 ) -> None:
-    plan = plan_of(*STEPS, group_by=["tag"], aggregate={"c": "count(*)", "m": "max(twice)"})
-    partial = cut_at(cut, plan, rows, watermark_ms)
-    wanted = brute_force(rows, watermark_ms)
+    options = None if within_ms is None else Deduplicate(by=["n"], within_ms=within_ms)
+    plan = plan_of(
+        *STEPS, group_by=["tag"], aggregate={"c": "count(*)", "m": "max(twice)"},
+        deduplicate=options,
+    )  # fmt: skip
+    duplicates = None
+    if within_ms is not None:
+        duplicates = Duplicates(plan.duplicate_keys, within_ms, None, [])
+    partial = cut_at(cut, plan, rows, watermark_ms, duplicates)
+    wanted = brute_force(rows, watermark_ms, within_ms)
     assert partial.ledger == wanted.ledger
     assert partial.ledger.plus(Ledger(consumed=len(rows))).balanced
     assert sorted(error.row for error in partial.errors) == wanted.dead
@@ -163,11 +186,15 @@ def test_every_record_counts_once_and_the_ledger_balances(
 
 
 def cut_at(
-    elements: int, plan: StreamPlan, rows: list[Row], watermark_ms: int | None
+    elements: int,
+    plan: StreamPlan,
+    rows: list[Row],
+    watermark_ms: int | None,
+    duplicates: Duplicates | None = None,
 ) -> RangePartial:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streaming.row_step, "CUT_ELEMENTS", elements)
-        return aggregate_events(plan, frame_of(rows), watermark_ms)
+        return aggregate_events(plan, frame_of(rows), watermark_ms, duplicates=duplicates)
 
 
 def test_an_element_that_fails_makes_one_dead_letter_of_its_record() -> None:
