@@ -27,6 +27,7 @@ class RunRecord(Model):
         release_of: The earlier run whose rows this one released; None of ordinary runs.
         quarantine: Rejected rows, Parquet in the lake.
         report: The gate's report, JSON in the lake.
+        page: The report that the pipeline names, HTML in the lake.
         metrics: Values that later runs are compared with.
     """
 
@@ -47,6 +48,7 @@ class RunRecord(Model):
     release_of: int | None = None
     quarantine: list[Ref] = []
     report: Ref | None = None
+    page: Ref | None = None
     score: float = 100.0
     outcome: Verdict = "passed"
     metrics: dict[str, float] = {}

@@ -244,6 +244,27 @@ class Evidence(Model):
     metrics: dict[str, float] = {}
 
 
+class ReportInput(Model):
+    """Write the report of a run.
+
+    Attributes:
+        now_us: When it is written.
+    """
+
+    name: RunName
+    now_us: int
+
+
+class ReportWritten(Model):
+    """The report of a run.
+
+    Attributes:
+        page: As HTML in the lake; None where the pipeline names no report.
+    """
+
+    page: Ref | None = None
+
+
 class FinishInput(Model):
     """Record a run that ended, and clean up after it."""
 
@@ -254,6 +275,7 @@ class FinishInput(Model):
     ledger: BatchLedger
     started_us: int
     now_us: int
+    report: ReportWritten = ReportWritten()
 
 
 class DiscardInput(Model):

@@ -8,7 +8,8 @@ from activities.etl_io import PinnedRun, Release
 from activities.etl_ports import BatchSource, BatchTarget, TargetPlan
 from activities.etl_table import batch_table
 from batch.chunk import CursorWindow, SourceShape
-from batch.clean_plan import types_after
+from batch.clean_plan import typed, types_after
+from batch.report import ReportBuilder
 from batch.schema_change import decide
 from common.duration import format_time
 from common.errors import FatalError, SinkRefusedError, SourceRefusedError
@@ -64,6 +65,9 @@ async def pin(
     before = declared(spec) or (last.columns if last is not None else None)
     decision = decide(shape.columns, before, spec.on_schema_change, spec.name)
     _require_promised(spec, decision.columns)
+    types = types_after(spec, decision.columns)
+    if spec.report is not None:
+        ReportBuilder.of(spec.report, typed(types))  # what cannot be told later is refused now
     return PinnedRun(
         spec=spec,
         run=run,
@@ -72,7 +76,7 @@ async def pin(
         moment_us=interval.end_us if interval is not None else now_us,
         source=shape,
         decision=decision,
-        types=types_after(spec, decision.columns),
+        types=types,
         window=last.window
         if release is not None and last is not None
         else window_of(spec, shape, interval, last),

@@ -71,12 +71,8 @@ class EtlPublishActivities:
 
     async def _rows(self, folder: RunFolder, chunk: CleanChunk) -> AsyncIterator[pa.RecordBatch]:
         """Give the rows of a chunk without those that checks of the whole batch took out."""
-        dropped = await folder.find(f"{DROPPED}/{chunk.number:05d}", DroppedRows)
-        for part in chunk.parts:
-            rows = await read_part(self._lake, part)
-            kept = rows if dropped is None else without(rows, pl.Series(dropped.records))
-            table = arrow(kept)
-            for batch in table.to_batches(max_chunksize=BATCH_ROWS):
+        async for rows in kept_rows(self._lake, folder, chunk):
+            for batch in arrow(rows).to_batches(max_chunksize=BATCH_ROWS):
                 yield batch
 
     @activity.defn(name="etl.reconcile")
@@ -183,6 +179,7 @@ class EtlPublishActivities:
             score=task.audit.score,
             outcome=task.audit.outcome,
             metrics=evidence.metrics if evidence else {},
+            page=task.report.page,
         )
 
     async def _tidy(self, run: PinnedRun, *, published: bool) -> None:
@@ -206,6 +203,16 @@ async def clean_chunk(folder: RunFolder, run: PinnedRun, number: int) -> CleanCh
     """Give the rows of a chunk as targets get them."""
     place = GROUPED if is_grouped(run) else CLEAN
     return await folder.need(f"{place}/{number:05d}", CleanChunk)
+
+
+async def kept_rows(
+    lake: ObjectStore, folder: RunFolder, chunk: CleanChunk
+) -> AsyncIterator[pl.DataFrame]:
+    """Yield the rows of a chunk without those that checks of the whole batch took out."""
+    dropped = await folder.find(f"{DROPPED}/{chunk.number:05d}", DroppedRows)
+    for part in chunk.parts:
+        rows = await read_part(lake, part)
+        yield rows if dropped is None else without(rows, pl.Series(dropped.records))
 
 
 async def chunk_count(folder: RunFolder, run: PinnedRun) -> int:

@@ -4,35 +4,8 @@ from collections.abc import Sequence
 from html import escape
 
 from batch.gate_report import CheckResult, GateReport
+from batch.html_page import html_page
 from batch.quality_trend import HistoryEntry
-
-_STYLE = """
-:root{color-scheme:light dark;--text:#1c2430;--soft:#5c6775;--line:#d9dee5;--card:#fff;
---page:#f4f6f8;--good:#1a7f4b;--warn:#a36200;--bad:#c2302e}
-@media(prefers-color-scheme:dark){:root{--text:#e6eaf0;--soft:#9aa6b5;--line:#333c49;--card:#1b222c;
---page:#12171e;--good:#4cc38a;--warn:#e0a13c;--bad:#f2706d}}
-*{box-sizing:border-box}
-body{margin:0;padding:1rem;background:var(--page);color:var(--text);
-font:16px/1.5 system-ui,sans-serif}
-main{max-width:60rem;margin:auto;overflow-wrap:anywhere}
-h1{font-size:1.4rem;margin:.2rem 0}h2{font-size:1.1rem;margin:1.6rem 0 .5rem}
-.soft{color:var(--soft)}
-.passed{color:var(--good)}.warned,.failed{color:var(--warn)}.blocked,.error{color:var(--bad)}
-.skipped{color:var(--soft)}
-.card{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.8rem 1rem;
-margin:.6rem 0}
-.head{display:flex;flex-wrap:wrap;gap:.3rem 1rem;align-items:baseline;justify-content:space-between}
-dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.6rem;margin:0}
-dt{color:var(--soft);font-size:.85rem}dd{margin:0;font-size:1.2rem;font-variant-numeric:tabular-nums}
-.bar{width:100%;height:.7rem;display:block;margin:.6rem 0}
-.scores{width:100%;max-height:7rem;display:block;margin-top:.4rem}
-table{border-collapse:collapse;width:100%;font-size:.9rem}
-th,td{text-align:left;padding:.25rem .5rem .25rem 0;border-top:1px solid var(--line);
-vertical-align:top}
-th:nth-child(-n+2),td:nth-child(-n+2){width:1%;padding-right:1rem;text-align:right;
-white-space:nowrap;font-variant-numeric:tabular-nums}
-summary{cursor:pointer}
-"""
 
 
 def quality_page(report: GateReport, history: Sequence[HistoryEntry] = ()) -> str:
@@ -57,12 +30,7 @@ def quality_page(report: GateReport, history: Sequence[HistoryEntry] = ()) -> st
         f"<h2>Checks <span class=soft>{counts}</span></h2>",
         *(_check(one) for one in ordered),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}: {report.outcome}</title><style>{_STYLE}</style></head>"
-        f"<body><main>{''.join(body)}</main></body></html>\n"
-    )
+    return html_page(f"{title}: {report.outcome}", "".join(body))
 
 
 def _urgency(result: CheckResult) -> int:

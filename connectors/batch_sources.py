@@ -45,7 +45,8 @@ def open_source(spec: EtlSpec, interval: DataInterval | None, settings: Settings
     if isinstance(source, PostgresSource):
         return PostgresBatchSource(postgres_dsn(source.connection, settings), source, spec.timezone)
     if isinstance(source, FileSource):
-        return FileBatchSource(source, fields, interval, spec.base_dir, settings.object_store)
+        placed = source.model_copy(update={"url": with_data_dir(source.url, settings)})
+        return FileBatchSource(placed, fields, interval, spec.base_dir, settings.object_store)
     if isinstance(source, HttpSource):
         return HttpBatchSource(source, fields, interval, settings)
     if isinstance(source, KafkaSource):
@@ -79,3 +80,8 @@ def postgres_dsn(name: str | None, settings: Settings) -> str:
             f"connection `{name}`: expected kind postgres, got {found.kind}; name another one"
         )
     return found.dsn.get_secret_value()
+
+
+def with_data_dir(url: str, settings: Settings) -> str:
+    """Put the folder of the stack's data in for `{data}`."""
+    return url.replace("{data}", str(settings.data_dir.resolve()))

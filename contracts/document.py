@@ -136,14 +136,16 @@ def scalar_text(node: Node) -> str | None:
     """Give the text of a scalar as written; None for null, lists and mappings."""
     if not isinstance(node, ScalarNode) or node.tag == "tag:yaml.org,2002:null":
         return None
-    return str(node.value)
+    # The parser marks the places where lines of a folded text were joined.
+    return str(node.value).replace("\a", "") if node.style == ">" else str(node.value)
 
 
 def entries(document: Document, node: MappingNode, path: Path) -> list[tuple[str, Node, Node]]:
     """List (name, key node, value node); duplicate names and keys that are no text are problems."""
     found: dict[str, tuple[str, Node, Node]] = {}
     for key, value in node.value:
-        name = scalar_text(key)
+        # A key is a name, also where YAML would take the word for null.
+        name = str(key.value) if isinstance(key, ScalarNode) and key.value else None
         if name is None:
             document.locate((*path, "?"), key)
             document.report((*path, "?"), "expected a name before the colon")

@@ -25,7 +25,7 @@ from contracts.shape import (
 )
 
 _ELEMENT = (
-    r"(string|int32|int64|float64|bool|timestamp_ms|timestamp|date|uuid|json"
+    r"(string|int32|int64|float64|bool|timestamp_ms|timestamp(\(\s*[0-9]\s*\))?|date|uuid|json"
     r"|decimal\(\s*[0-9]{1,2}\s*,\s*[0-9]{1,2}\s*\))\??"
 )
 FIELD_TYPE_PATTERN = rf"^({_ELEMENT}|list<.+>\??)$"

@@ -6,6 +6,7 @@ from typing import Literal
 from common.payloads import Model, Ref
 from contracts.contract import Contract
 from pipelines.etl_source import Source
+from pipelines.report import ReportSpec
 from pipelines.transform import Step
 
 Severity = Literal["block", "quarantine", "warn"]
@@ -160,7 +161,7 @@ class EtlSpec(Model):
         contract: The data contract of the source's rows, as it was when the file was read.
         on_schema_change: What happens when the source has other columns than it had.
         quality_threshold: Score, from 0 to 100, below which an alert is raised; None never.
-        report: Name of the report that is written after the last target.
+        report: The report that is written after the last target, as it was when the file was read.
         base_dir: Folder of the pipeline's file, from which paths of files are taken.
     """
 
@@ -178,11 +179,12 @@ class EtlSpec(Model):
     gate: list[Check] = []
     quality_threshold: float | None = None
     targets: list[Target]
-    report: str | None = None
+    report: ReportSpec | None = None
     limits: BatchLimits = BatchLimits()
     base_dir: str = ""
 
     def result_hash(self) -> str:
         """Hash what changes results: all but what is operational."""
-        content = self.model_dump_json(exclude={"description", "owner", "limits", "base_dir"})
+        operational = {"description", "owner", "limits", "base_dir", "report"}
+        content = self.model_dump_json(exclude=operational)
         return hashlib.sha256(content.encode()).hexdigest()[:16]

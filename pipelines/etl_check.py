@@ -1,8 +1,9 @@
 """What must hold between the parts of an ETL file, beyond the shape of each part."""
 
+from pathlib import Path as FilePath
 from typing import Any
 
-from common.errors import PipelineSpecError
+from common.errors import PipelineSpecError, UnknownNameError
 from common.near_miss import near_miss
 from common.time_zone import time_zone
 from contracts.document import MISSING, Document
@@ -14,6 +15,7 @@ from pipelines.data_interval import PERIOD_RULE, is_period
 from pipelines.etl import KEYED_MODES
 from pipelines.etl_gate_check import check_gate
 from pipelines.etl_transform_check import check_transform
+from pipelines.report_load import load_report
 from pipelines.row_check import Columns
 
 Values = dict[str, Any]
@@ -29,6 +31,7 @@ def check_etl(document: Document, values: Values) -> None:
     columns = check_transform(document, values, _source_types(document, values))
     check_gate(document, values, columns)
     _targets(document, values, columns)
+    _report(document, values)
 
 
 def _source_types(document: Document, values: Values) -> dict[str, FieldType] | None:
@@ -134,3 +137,14 @@ def _target_columns(document: Document, place: Path, options: Values, columns: C
             hint = near_miss(name, columns.declared)
             hint = hint or f", columns are {', '.join(columns.declared)}"
             document.report((*place, *path), f"no column `{name}` after the steps{hint}")
+
+
+def _report(document: Document, values: Values) -> None:
+    """Read the report that is named; it is pinned as it is now."""
+    name = values.get("report")
+    if not isinstance(name, str):
+        return
+    try:
+        values["report"] = load_report(name, FilePath(document.file).resolve().parent)
+    except (PipelineSpecError, UnknownNameError) as error:
+        document.report(("report",), str(error).splitlines()[0])

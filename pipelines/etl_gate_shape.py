@@ -1,9 +1,9 @@
 """The shape of a batch's gate."""
 
-from contracts.shape import Choice, Expression, Listing, Options, Text, Whole
+from contracts.shape import Choice, Expression, Listing, Options, Scalar, Text, Whole
 from pipelines.etl_source_shape import COLUMN, CONNECTION
 
-_BOUND = Text("a number, a date or a time", r"^.+$")
+_BOUND = Scalar("A number, a date or a time")
 
 GATE = Listing(
     Options(

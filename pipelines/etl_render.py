@@ -23,13 +23,13 @@ def render_etl(spec: EtlSpec) -> Values:
         "interval": None if spec.interval_ms is None else format_duration(spec.interval_ms),
         "timezone": spec.timezone,
         "source": _source(spec),
-        "contract": spec.contract,
+        "contract": spec.contract.name if spec.contract else None,
         "on_schema_change": spec.on_schema_change,
         "transform": [_step(step) for step in spec.transform],
         "gate": [render_check(check) for check in spec.gate],
         "quality_threshold": spec.quality_threshold,
         "targets": [_target(target) for target in spec.targets],
-        "report": spec.report,
+        "report": spec.report.name if spec.report else None,
         "limits": spec.limits.model_dump(),
     }
     return {name: value for name, value in values.items() if value not in (None, "", {}, [])}

@@ -41,7 +41,8 @@ class FileSource(Model):
 
     Attributes:
         url: Path from the folder of the pipeline's file, or `file://`, `s3://`; `*`, `**` and `?`
-            match many. `{date}` stands for the day of the interval.
+            match many. `{date}` stands for the day of the interval, `{data}` for the folder of
+            the stack's data.
         compression: `auto` goes by the ending: `.gz`, `.zst`.
         delimiter, null: Of CSV.
         timezone: Zone of times that have none; None refuses them.

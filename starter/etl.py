@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -241,14 +242,14 @@ async def _watch(
 ) -> None:
     """Watch a run to its end and print it; exit code 3 when the gate blocked it."""
     from starter.etl_view import print_result, result_json
-    from starter.etl_watch import save_report, wait_for_end
+    from starter.etl_watch import save_pages, wait_for_end
 
     result = await wait_for_end(client, run, timeout_s)
-    report = await save_report(settings, run.name, result)
+    pages = await save_pages(settings, run.name, result)
     if output is OutputFormat.JSON:
-        print_json({**result_json(run.name, result, client.web_ui(run)), "report": report})
+        print_json({**result_json(run.name, result, client.web_ui(run)), **asdict(pages)})
     else:
-        print_result(run.name, result, client.web_ui(run), report)
+        print_result(run.name, result, client.web_ui(run), pages)
     if result.state == "blocked":
         raise typer.Exit(BLOCKED)
     if not result.ledger.balanced:

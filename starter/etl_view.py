@@ -1,5 +1,6 @@
 """How runs of ETL pipelines look on a screen: the live line, the ledger, what was published."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from activities.etl_history import RunRecord
@@ -14,8 +15,22 @@ _WORDS = {
     "extracting": "extract",
     "auditing": "audit",
     "publishing": "publish",
+    "reporting": "report",
     "recording": "record",
 }
+
+
+@dataclass(frozen=True)
+class SavedPages:
+    """Where pages about a run were written; empty where there is none.
+
+    Attributes:
+        quality: The gate's report.
+        report: The report that the pipeline names.
+    """
+
+    quality: str = ""
+    report: str = ""
 
 
 def live_line(status: EtlStatus) -> str:
@@ -72,7 +87,7 @@ def print_status(status: EtlStatus, web_ui: str) -> None:
     show(f"  web UI   {web_ui}")
 
 
-def print_result(name: str, result: EtlResult, web_ui: str, report: str) -> None:
+def print_result(name: str, result: EtlResult, web_ui: str, pages: SavedPages) -> None:
     """Say how a run ended."""
     seconds = format_seconds(result.elapsed_us / 1e6)
     show(f"{name}  {_day(result.slot)}  {result.state} in {seconds}")
@@ -83,9 +98,11 @@ def print_result(name: str, result: EtlResult, web_ui: str, report: str) -> None
     counts = [f"{audit.passed} passed"]
     counts += [f"{audit.warned} warned"] if audit.warned else []
     counts += [f"{audit.failed} failed"] if audit.failed else []
-    show(f"  gate     {', '.join(counts)}   {report}")
+    show(f"  gate     {', '.join(counts)}   {pages.quality}")
     for line in audit.lines:
         show(f"           {line}")
+    if pages.report:
+        show(f"  report   {pages.report}")
     for one in result.published:
         counts_of = f"inserted {one.inserted:,}  updated {one.updated:,}  deleted {one.deleted:,}"
         show(f"  target   {one.target}  {counts_of}")

@@ -7,7 +7,7 @@ from common.errors import ServiceUnavailableError
 from common.settings import Settings
 from connectors.object_store import ObstoreStore
 from starter.etl_client import EtlClient, EtlNoAnswerError, EtlRun
-from starter.etl_view import live_line
+from starter.etl_view import SavedPages, live_line
 from starter.live import Show, WaitTimedOutError, live
 from starter.output import say
 from workers.wiring import object_store_url
@@ -62,12 +62,15 @@ async def _show_status(client: EtlClient, run: EtlRun, show: Show) -> None:
     show(live_line(status), f"{status.state} {status.phase} {status.reason}")
 
 
-async def save_report(settings: Settings, name: str, result: EtlResult) -> str:
-    """Write the gate's report beside the stack's data; gives its path, empty when there is none."""
+async def save_pages(settings: Settings, name: str, result: EtlResult) -> SavedPages:
+    """Write the pages about a run beside the stack's data."""
+    from starter.quality_page import write_page, write_report
+
     store = ObstoreStore(object_store_url(settings), settings.object_store)
     record = await PipelineHistory(store, name).find(result.run)
-    if record is None or record.report is None:
-        return ""
-    from starter.quality_page import write_page
-
-    return await write_page(settings, record)
+    if record is None:
+        return SavedPages()
+    return SavedPages(
+        quality=await write_page(settings, record) if record.report is not None else "",
+        report=await write_report(settings, record) if record.page is not None else "",
+    )

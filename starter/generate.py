@@ -154,6 +154,26 @@ def orders(
     _print_tables(summary, output)
 
 
+@app.command(name="flights-files")
+def flights_files(output: Output = OutputFormat.TABLE) -> None:
+    """Write the flights of New York in 2013, their airlines, airports, planes and weather as CSV.
+
+    They go to `sample/flights` in the folder of the stack's data, where the catalog's pipelines
+    `flights-load-…` read them.
+
+    Example: sluice generate flights-files
+    """
+    from common.settings_load import load_settings
+    from starter.generate_tables import write_flight_files
+
+    sizes = write_flight_files(load_settings().data_dir)
+    if output is OutputFormat.JSON:
+        print_json({str(path): size for path, size in sizes.items()})
+        return
+    for path, size in sizes.items():
+        show(f"{path}  {size / 1e6:,.1f} MB")
+
+
 def _day(text: str) -> date:
     from common.errors import UsageError
 

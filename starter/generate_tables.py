@@ -1,7 +1,8 @@
-"""Sample tables in PostgreSQL: `customers`, `products` and `orders` of a made-up shop."""
+"""Sample tables: those of a made-up shop in PostgreSQL, those of the flights of 2013 as files."""
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -9,6 +10,7 @@ from common.errors import SettingsError
 from common.payloads import Model
 from common.settings import PostgresSettings
 from connectors.postgres_fill import FilledTable, fill_tables
+from devstack.sample.flights import TABLES, table_csv
 from devstack.sample.orders import (
     Fault,
     OrdersShape,
@@ -92,6 +94,24 @@ async def write_orders(
         last_day=shape.last_day.isoformat(),
         seconds=time.monotonic() - began,
     )
+
+
+def write_flight_files(data_dir: Path) -> dict[Path, int]:
+    """Write the five tables of the flights as CSV files; gives their sizes in bytes.
+
+    Files that are there are replaced, each at once, unless they are the same.
+    """
+    folder = data_dir / "sample" / "flights"
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes: dict[Path, int] = {}
+    for table in TABLES:
+        path, content = folder / f"{table}.csv", table_csv(table)
+        if not path.is_file() or path.read_bytes() != content:
+            fresh = path.with_suffix(".new")
+            fresh.write_bytes(content)
+            fresh.replace(path)
+        sizes[path] = len(content)
+    return sizes
 
 
 def _told(shape: OrdersShape, progress: Callable[[int], None]) -> Iterator[pa.RecordBatch]:

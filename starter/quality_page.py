@@ -1,4 +1,4 @@
-"""The gate's report of a run, as data and as a page beside the stack's data."""
+"""Pages about a run beside the stack's data: the gate's report, and the pipeline's own."""
 
 import asyncio
 
@@ -32,9 +32,28 @@ async def write_page(settings: Settings, record: RunRecord) -> str:
     report = await read_report(settings, record)
     store = ObstoreStore(object_store_url(settings), settings.object_store)
     history = await PipelineHistory(store, record.pipeline).entries()
+    return await _save(settings, record, "-quality", quality_page(report, history).encode())
+
+
+async def write_report(settings: Settings, record: RunRecord) -> str:
+    """Write the report that the pipeline names as HTML; gives its path.
+
+    Raises:
+        UnknownNameError: The run has none.
+    """
+    if record.page is None:
+        raise UnknownNameError(
+            f"run `{record.pipeline}/{record.run}`: expected a report, got none; its pipeline "
+            "names none, or its gate blocked it"
+        )
+    lake = ObstoreStore(lake_url(settings), settings.object_store, setting="lake.url")
+    return await _save(settings, record, "", await lake.get(record.page))
+
+
+async def _save(settings: Settings, record: RunRecord, what: str, content: bytes) -> str:
     day = record.slot[:10] if record.interval is not None else record.slot
     folder = settings.data_dir / "reports" / record.pipeline
-    path = folder / f"{day}-quality.html"
+    path = folder / f"{day}{what}.html"
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    await asyncio.to_thread(path.write_text, quality_page(report, history), encoding="utf-8")
+    await asyncio.to_thread(path.write_bytes, content)
     return str(path)

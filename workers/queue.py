@@ -14,6 +14,7 @@ from activities.etl_clean import EtlCleanActivities
 from activities.etl_extract import EtlExtractActivities
 from activities.etl_gate import EtlGateActivities
 from activities.etl_publish import EtlPublishActivities
+from activities.etl_report import EtlReportActivities
 from activities.stream import StreamActivities
 from activities.stream_book import StreamBookActivities
 from activities.stream_deliver import StreamDeliverActivities
@@ -79,10 +80,11 @@ def _etl_compute(clients: Clients, settings: WorkerSettings) -> Queue:
     extract = EtlExtractActivities(clients.store, clients.lake, clients.source)
     clean = EtlCleanActivities(clients.store, clients.lake)
     gate = EtlGateActivities(clients.store, clients.lake)
+    report = EtlReportActivities(clients.store, clients.lake)
     out = EtlPublishActivities(clients.store, clients.lake, clients.target)
     work: list[Callable[..., Any]] = [
         extract.extract_chunk, extract.extract_snapshot, clean.transform_chunk, clean.group,
-        gate.find_repeated, gate.audit, out.stage_chunk,
+        gate.find_repeated, gate.audit, out.stage_chunk, report.write_report,
     ]  # fmt: skip
     return Queue((), work, settings.chunk_slots)
 

@@ -29,6 +29,7 @@ from workflows.insistence import Insistence
 from workflows.search_attribute import StateAttribute
 
 SETTLE_PAUSE = timedelta(seconds=1)
+NO_REPORT = io.ReportWritten()
 SETTLE_PAUSE_LONGEST = timedelta(seconds=30)
 
 
@@ -137,7 +138,7 @@ class EtlWorkflow:
             return await self._end(opened, audit)
         await self._publish(opened)
         self._state = "published"
-        return await self._end(opened, audit)
+        return await self._end(opened, audit, await self._report(opened))
 
     async def _open(self, task: EtlInput) -> io.EtlOpened:
         if self._progress.opened is not None:
@@ -242,7 +243,24 @@ class EtlWorkflow:
                 raise
             self._published.append(done)
 
-    async def _end(self, opened: io.EtlOpened, audit: io.AuditResult) -> EtlResult:
+    async def _report(self, opened: io.EtlOpened) -> io.ReportWritten:
+        """Write the report, while the clean rows are there."""
+        self._phase = "reporting"
+        if self._task.spec.report is None:
+            return io.ReportWritten()
+        self._rolls_forward = True
+        work = io.ReportInput(name=self._name(opened), now_us=clock.now_ms() * 1_000)
+        return await self._insist.run(
+            "reporting", "etl.report", work, io.ReportWritten, policies.AUDIT,
+            queue=ETL_COMPUTE_QUEUE,
+        )  # fmt: skip
+
+    async def _end(
+        self,
+        opened: io.EtlOpened,
+        audit: io.AuditResult,
+        report: io.ReportWritten = NO_REPORT,
+    ) -> EtlResult:
         self._phase = "recording"
         now_us = clock.now_ms() * 1_000
         work = io.FinishInput(
@@ -253,6 +271,7 @@ class EtlWorkflow:
             ledger=self._progress.ledger,
             started_us=self._progress.started_us,
             now_us=now_us,
+            report=report,
         )
         self._rolls_forward = True
         await self._insist.run("recording", "etl.finish", work, io.Nothing, policies.PREPARE)
@@ -268,6 +287,7 @@ class EtlWorkflow:
             published=self._published,
             changes=opened.changes,
             elapsed_us=now_us - self._progress.started_us,
+            written=report,
         )
 
     async def _alert(self, reason: str) -> None:

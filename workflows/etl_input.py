@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from activities.etl_io import AuditResult, EtlOpened, Release, TargetResult
+from activities.etl_io import AuditResult, EtlOpened, Release, ReportWritten, TargetResult
 from batch.chunk import BatchLedger
 from common.payloads import Model
 from pipelines.data_interval import DataInterval
@@ -16,8 +16,9 @@ Signals: `pause`, `resume`, without arguments. Query: `status`, gives `EtlStatus
 """
 
 EtlPhase = Literal[
-    "opening", "settling", "planning", "extracting", "auditing", "publishing", "recording"
-]
+    "opening", "settling", "planning", "extracting", "auditing", "publishing", "reporting",
+    "recording",
+]  # fmt: skip
 EtlState = Literal["running", "paused", "published", "blocked", "cancelled"]
 
 
@@ -84,6 +85,7 @@ class EtlResult(Model):
 
     Attributes:
         state: `published` or `blocked`; what was cancelled or failed has no result.
+        written: The report that the pipeline names.
     """
 
     state: EtlState
@@ -94,3 +96,4 @@ class EtlResult(Model):
     published: list[TargetResult] = []
     changes: list[str] = []
     elapsed_us: int = 0
+    written: ReportWritten = ReportWritten()

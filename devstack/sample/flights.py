@@ -22,8 +22,16 @@ _WHOLE = (
 _FRACTIONS = ("dep_delay", "arr_delay", "air_time", "distance")
 
 
+TABLES = ("airlines", "airports", "flights", "planes", "weather")
+
+
 def flights_csv() -> bytes:
-    """Read the package's file of flights without importing the package (its code needs setuptools).
+    """Read the package's file of flights; see `table_csv`."""
+    return table_csv("flights")
+
+
+def table_csv(table: str) -> bytes:
+    """Read one of the package's files without importing the package (its code needs setuptools).
 
     Raises:
         FatalError: The package is not installed, or is without the file.
@@ -34,13 +42,13 @@ def flights_csv() -> bytes:
         listed = []
     for entry in listed:
         path = Path(str(entry.locate()))
-        if path.name == "flights.csv":
+        if path.name == f"{table}.csv":
             return path.read_bytes()
-        if path.name == "flights.csv.zip":
+        if path.name == f"{table}.csv.zip":
             with zipfile.ZipFile(path) as archive:
-                return archive.read("flights.csv")
+                return archive.read(f"{table}.csv")
     raise FatalError(
-        f"package `{PACKAGE}`: expected flights.csv among its files, got none; "
+        f"package `{PACKAGE}`: expected {table}.csv among its files, got none; "
         "install the locked environment again"
     )
 

@@ -9,6 +9,7 @@ import pytest
 from contracts.odcs import load_contract
 from contracts.shape import Options
 from pipelines.load import load_stream
+from pipelines.report_load import read_report
 from pipelines.stream_shape import STREAM
 from starter.main import COMMANDS
 
@@ -89,6 +90,8 @@ def _examples(document: Path) -> list[str]:
     found = []
     for block in _blocks(document):
         part = textwrap.dedent(block)
+        if part.startswith("kind: report"):
+            continue  # a report, see below
         if part.startswith("kind:"):
             found.append(part)
         elif part.startswith("apiVersion:"):
@@ -124,6 +127,21 @@ CONTRACTS = [
     for number, block in enumerate(_blocks(document))
     if block.startswith("apiVersion:")
 ]
+
+
+REPORTS = [
+    pytest.param(block, id=f"{document.name}-{number}")
+    for document in DOCUMENTS
+    for number, block in enumerate(_blocks(document))
+    if block.startswith("kind: report")
+]
+
+
+@pytest.mark.parametrize("example", REPORTS)
+def test_reports_in_the_documents_are_valid(example: str, tmp_path: Path) -> None:
+    path = tmp_path / "daily-sales.yaml"
+    path.write_text(example)
+    assert read_report(path).name == "daily-sales"
 
 
 @pytest.mark.parametrize("example", CONTRACTS)

@@ -20,6 +20,7 @@ from activities.etl_extract import EtlExtractActivities
 from activities.etl_gate import EtlGateActivities
 from activities.etl_ports import BatchTable, Published, SourceBlock, TargetPlan
 from activities.etl_publish import EtlPublishActivities
+from activities.etl_report import EtlReportActivities
 from batch.chunk import Chunk, CursorWindow, Settled, SourceShape
 from common.names import ETL_COMPUTE_QUEUE, ETL_QUEUE, etl_workflow_id
 from pipelines.data_interval import DataInterval
@@ -171,12 +172,13 @@ class EtlRig:
         extract = EtlExtractActivities(self.store, self.lake, open_source)
         clean = EtlCleanActivities(self.store, self.lake)
         gate = EtlGateActivities(self.store, self.lake)
+        report = EtlReportActivities(self.store, self.lake)
         light: list[Callable[..., Any]] = [
             book.open, book.settle, book.plan, book.discard, out.reconcile, out.publish, out.finish,
         ]  # fmt: skip
         heavy: list[Callable[..., Any]] = [
             extract.extract_chunk, extract.extract_snapshot, clean.transform_chunk, clean.group,
-            gate.find_repeated, gate.audit, out.stage_chunk,
+            gate.find_repeated, gate.audit, out.stage_chunk, report.write_report,
         ]  # fmt: skip
         client = self.server.client
         async with (

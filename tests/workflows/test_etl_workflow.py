@@ -12,6 +12,7 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
 
+from activities.etl_history import PipelineHistory
 from activities.etl_io import Release
 from batch.clean import digest
 from batch.gate_report import GateReport
@@ -20,6 +21,7 @@ from common.names import SEARCH_ATTRIBUTES
 from contracts.contract import Contract, ContractField, FieldRule, QualityRule
 from pipelines.etl import Aggregation, Check, EtlStep
 from pipelines.etl_source import PostgresSource
+from pipelines.report import ReportSpec
 from tests.workflows.etl_rig import EtlRig
 
 
@@ -202,6 +204,58 @@ async def test_what_a_contract_promises_is_measured_over_all_chunks_as_extracted
         ("t 1.2.0: sql", "passed", str(total)),
         ("t 1.2.0: note", "skipped", ""),
     ]
+
+
+async def test_a_report_is_about_the_rows_that_were_published(etl: EtlRig) -> None:
+    gate = [Check(check="range", fields=["amount"], min="50", severity="quarantine")]
+    totals = {"rows": "count(*)", "amount": "sum(amount)"}
+    report = ReportSpec(name="mine", title="Mine", totals=totals)
+
+    result = await etl.run(etl.spec(gate=gate, report=report))
+
+    assert result.written.page is not None
+    page = (await etl.lake.get(result.written.page)).decode()
+    amounts = range(50, 200, 2)
+    assert f"<dt>rows</dt><dd>{len(amounts)}</dd>" in page
+    assert f"<dt>amount</dt><dd>{sum(amounts):,}</dd>" in page
+    record = await PipelineHistory(etl.store, "load").find(result.run)
+    assert record is not None
+    assert record.page == result.written.page
+
+
+async def test_a_report_leaves_out_rows_whose_key_repeats(etl: EtlRig) -> None:
+    etl.source.rows = [{"id": n, "amount": n % 40} for n in range(100)]
+    gate = [Check(check="unique", fields=["amount"], severity="quarantine")]
+    report = ReportSpec(name="mine", title="Mine", totals={"ids": "sum(id)"})
+
+    result = await etl.run(etl.spec(gate=gate, report=report))
+
+    assert result.written.page is not None
+    page = (await etl.lake.get(result.written.page)).decode()
+    assert f"<dd>{sum(range(60, 100)):,}</dd>" in page
+
+
+async def test_a_blocked_run_writes_no_report(etl: EtlRig) -> None:
+    report = ReportSpec(name="mine", title="Mine", totals={"rows": "count(*)"})
+
+    result = await etl.run(
+        etl.spec(gate=[Check(check="sql", expression="sum(amount) < 0")], report=report)
+    )
+
+    assert result.state == "blocked"
+    assert result.written.page is None
+
+
+async def test_a_report_that_does_not_fit_the_rows_ends_the_run_before_its_first_row(
+    etl: EtlRig,
+) -> None:
+    report = ReportSpec(name="mine", title="Mine", totals={"amount": "sum(amout)"})
+
+    with pytest.raises(WorkflowFailureError) as failed:
+        await etl.run(etl.spec(report=report))
+
+    assert "report `mine`" in str(failed.value.cause)
+    assert etl.source.reads == []
 
 
 async def test_what_may_pass_is_tried_again(etl: EtlRig) -> None:

@@ -44,7 +44,7 @@ def test_source_with_types_may_have_columns_that_the_contract_does_not_name(
 
 
 def test_contract_that_is_not_there_is_told_at_its_name(tmp_path: Path) -> None:
-    _, problems = check(tmp_path, head=FILES)
+    _, problems = check(tmp_path, head=FILES.replace("contract: orders", "contract: parcels"))
     assert [one.split(": ")[0] for one in problems] == ["3 contract"]
 
 
@@ -56,3 +56,24 @@ def test_columns_that_a_target_goes_by_must_be_left_by_the_steps(tmp_path: Path)
         "14 targets[0].lake.key[1]: no column `order_id`",
         "14 targets[0].lake.partition_by: no column `changd`",
     ]
+
+
+def test_an_option_named_null_needs_no_quotes(tmp_path: Path) -> None:
+    # The option `null` of CSV was refused as written in the documentation: YAML reads the word as
+    # a null, and a null was no name.
+    head = HEAD.replace("contract: orders\n", "")
+    files = "  files: {url: a.csv, format: csv, null: [NA]}\n  fields: {order_id: int64}\n"
+    found, problems = check(tmp_path, head=head + files)
+    assert problems == []
+    assert found["source"]["files"]["null"] == ["NA"]
+
+
+def test_a_folded_query_is_one_line(tmp_path: Path) -> None:
+    # The parser leaves a control character where it joins lines, which PostgreSQL refused.
+    head = HEAD.replace("contract: orders\n", "")
+    query = (
+        "  postgres:\n    query: >-\n      SELECT order_id\n      FROM orders\n    key: order_id\n"
+    )
+    found, problems = check(tmp_path, head=head + query)
+    assert problems == []
+    assert found["source"]["postgres"]["query"] == "SELECT order_id FROM orders"

@@ -12,7 +12,7 @@ from tests.unit.pipelines.stream_file import write
 
 def _validate(path: Path) -> None:
     content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    schema = json.loads(schema_path("stream").read_text(encoding="utf-8"))
+    schema = json.loads(schema_path(content["kind"]).read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator(schema).validate(content)
 
 
