@@ -23,7 +23,7 @@ from activities.resource import resources_for
 from batch.chunk import BatchLedger, CleanChunk, ledger_of
 from batch.clean import CleanPlan, clean_part
 from batch.clean_plan import drops_repeated, plan_of, typed
-from batch.profile import RuleTally
+from batch.profile import Profile, RuleTally
 from batch.promise import Promised
 from batch.quarantine import QUARANTINE, quarantine_records
 from batch.row_check import CompiledRowChecks
@@ -36,13 +36,18 @@ from contracts.field_type_parse import parse_field_type
 
 @dataclass
 class _Taken:
-    """What a chunk has come to so far."""
+    """What a chunk has come to so far.
+
+    Attributes:
+        landed: Files of the raw zone that hold just the clean rows; None where the rows differ.
+    """
 
     ledger: BatchLedger
     rejected: list[pl.DataFrame]
     parts: list[pl.DataFrame] = field(default_factory=list)
     tallies: list[list[RuleTally]] = field(default_factory=list)
     promised: list[Promised] = field(default_factory=list)
+    landed: list[Ref] | None = None
 
 
 class EtlCleanActivities:
@@ -66,6 +71,8 @@ class EtlCleanActivities:
 
     async def _clean(self, folder: RunFolder, run: PinnedRun, number: int) -> CleanChunk:
         plan = await bound_plan(self._store, folder, run)
+        if not plan.looks_at_rows:
+            return await self._as_landed(folder, run, plan, number)
         if plan.steps.grouping is not None:  # the gate looks at the groups
             plan = replace(plan, gate=replace(plan.gate, rows=CompiledRowChecks(())))
         taken = await self._take(folder, run, plan, number)
@@ -88,10 +95,32 @@ class EtlCleanActivities:
             ref = await self._lake.put(f"{prefix}/clean/groups-{number:05d}", content, "arrow")
             promised = await asyncio.to_thread(plan.gate.promises.merged, taken.promised)
             profile = plan.gate.profile(number, [], taken.tallies, "extracted", promised)
-            content = profile.model_dump_json().encode()
-            kept = await self._lake.put(f"{prefix}/clean/profile-{number:05d}", content, "json")
+            kept = await self._keep_profile(run, number, profile)
             return chunk.model_copy(update={"parts": [ref], "profile": kept})
         return chunk.model_copy(update=await self._store_clean(run, plan, number, taken))
+
+    async def _as_landed(
+        self, folder: RunFolder, run: PinnedRun, plan: CleanPlan, number: int
+    ) -> CleanChunk:
+        """Give a chunk whose rows go to the targets as they landed, so that nobody reads them."""
+        landed = await extracted_chunk(folder, number)
+        profile = plan.gate.profile(number, [], []).model_copy(update={"rows": landed.rows})
+        rejected = []
+        if landed.unreadable_rows is not None:
+            rejected.append(await read_part(self._lake, landed.unreadable_rows))
+        return CleanChunk(
+            number=number,
+            rows_in=landed.rows + landed.unreadable,
+            rows=landed.rows,
+            quarantined=landed.unreadable,
+            parts=landed.parts,
+            quarantine=await self._quarantine(run, number, rejected),
+            profile=await self._keep_profile(run, number, profile),
+        )
+
+    async def _keep_profile(self, run: PinnedRun, number: int, profile: Profile) -> Ref:
+        content = profile.model_dump_json().encode()
+        return await self._lake.put(f"{_prefix(run)}/clean/profile-{number:05d}", content, "json")
 
     async def _take(
         self, folder: RunFolder, run: PinnedRun, plan: CleanPlan, number: int
@@ -124,6 +153,8 @@ class EtlCleanActivities:
             cleaned = clean_part(plan, empty, number, 0)
             taken.tallies.append(cleaned.tallies)
             taken.promised.append(cleaned.promised)
+        if plan.keeps_rows and taken.ledger.loaded == landed.rows and not drops_repeated(run.spec):
+            taken.landed = landed.parts
         return taken
 
     async def _store_clean(
@@ -131,13 +162,10 @@ class EtlCleanActivities:
     ) -> dict[str, object]:
         """Store clean rows, the keys that must be unique, and what the gate needs to know."""
         prefix = f"{_prefix(run)}/clean"
-        writer: PartWriter | None = None
         drops = drops_repeated(run.spec)
-        for part in taken.parts:
-            table = arrow(part, with_record=drops)
-            writer = writer or PartWriter(self._lake, f"{prefix}/chunk-{number:05d}", table.schema)
-            for batch in table.to_batches():
-                await writer.add(batch)
+        parts = taken.landed
+        if parts is None:
+            parts = await self._store_parts(f"{prefix}/chunk-{number:05d}", taken, drops=drops)
         for place, check in enumerate(plan.gate.keys):
             start, keys = 0, []
             for part in taken.parts:
@@ -151,11 +179,17 @@ class EtlCleanActivities:
         profile = await asyncio.to_thread(
             plan.gate.profile, number, measured, taken.tallies, side, promised
         )
-        content = profile.model_dump_json().encode()
-        return {
-            "parts": await writer.close() if writer is not None else [],
-            "profile": await self._lake.put(f"{prefix}/profile-{number:05d}", content, "json"),
-        }
+        return {"parts": parts, "profile": await self._keep_profile(run, number, profile)}
+
+    async def _store_parts(self, prefix: str, taken: _Taken, *, drops: bool) -> list[Ref]:
+        """Store clean rows, with the places of their records where some may still be taken out."""
+        writer: PartWriter | None = None
+        for part in taken.parts:
+            table = arrow(part, with_record=drops)
+            writer = writer or PartWriter(self._lake, prefix, table.schema)
+            for batch in table.to_batches():
+                await writer.add(batch)
+        return await writer.close() if writer is not None else []
 
     async def _store_keys(
         self, run: PinnedRun, name: str, unique: UniqueCheck, number: int, keys: list[pl.DataFrame]

@@ -14,7 +14,9 @@ from batch.quarantine import content_of, quarantine_records
 from batch.row_check import CompiledRowChecks
 from batch.schema_change import SchemaDecision
 from batch.transform import Cleaned, CompiledBatch
+from contracts.field_dtype import polars_type
 from contracts.field_type import FieldType
+from contracts.field_type_parse import parse_field_type
 from pipelines.etl import SchemaMode
 from streaming.resource import RECORD, Resources
 
@@ -39,6 +41,28 @@ class CleanPlan:
     gate: CompiledGate
     defaults: list[pl.Expr] = field(default_factory=list)
     released: frozenset[str] = frozenset()
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether rows that no check rejects are, column by column, those that were extracted."""
+        decided = {name: parse_field_type(text) for name, text in self.decision.columns.items()}
+        came = [(name, polars_type(kind)) for name, kind in self.extracted.items()]
+        return (
+            came == [(name, polars_type(kind)) for name, kind in decided.items()]
+            and not self.decision.missing
+            and not self.decision.cast
+            and not self.decision.surplus
+            and not self.defaults
+            and not self.steps.steps
+            and self.steps.grouping is None
+        )
+
+    @property
+    def looks_at_rows(self) -> bool:
+        """Whether anything has to be computed of the rows."""
+        gate = self.gate
+        rules = gate.contract.rules or gate.rows.rules or gate.promises.promises
+        return bool(rules or gate.keys or gate.measures) or not self.keeps_rows
 
     def bind(self, resources: Resources) -> "CleanPlan":
         """Give the steps what they need from outside."""

@@ -161,21 +161,25 @@ class PostgresBatchTarget:
                 if not await is_open(connection, table, schema):
                     raise staging_gone(table, f"{len(tokens)} chunks")
                 publication = Publication(connection, table, server, tokens)
-                if not await publication.check():
-                    raise staging_gone(table, f"{len(tokens)} chunks")
-                if not server.ledger:
-                    await connection.execute("SELECT pg_advisory_xact_lock($1)", _LEDGER_LOCK)
                 adopted = (
                     whole(table, server)
                     and not shape
                     and await is_logged(connection, table, schema)
                     and await publication.take_over()
                 )
+                if not await publication.check(adopted=adopted):
+                    raise staging_gone(table, f"{len(tokens)} chunks")
+                if not server.ledger:
+                    await connection.execute("SELECT pg_advisory_xact_lock($1)", _LEDGER_LOCK)
                 for statement in before_rows(table, server, shape, adopted=adopted):
                     await connection.execute(statement)
-                changes = await (publication.adopt() if adopted else publication.insert())
-                for statement in after_rows(table, server, adopted=adopted):
-                    await connection.execute(statement)
+                after = after_rows(table, server, adopted=adopted)
+                if adopted:
+                    changes = await publication.adopt(after)
+                else:
+                    changes = await publication.insert()
+                    for statement in after:
+                        await connection.execute(statement)
                 await publication.drop_before()
                 await publication.note()
         return changes

@@ -4,7 +4,7 @@ attempts ── table of rows ── keys checked ──▸ INSERT … SELECT, b
 └ becomes the target itself where that is new or replaced as a whole
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import asyncpg
 
@@ -61,12 +61,16 @@ class Publication:
         self._attempts = attempt_numbers(tokens)
         self._rows = f"{quoted(server.schema)}.{quoted(rows_name(table))}"
         self._target = target_name(table, server.schema)
-        numbers = ", ".join(str(number) for number in self._attempts) or "NULL"
-        self._chosen = f"{self._rows} WHERE {ATTEMPT} IN ({numbers})"
+        self._chosen = f"{self._rows} WHERE {ATTEMPT} IN ({self._listed('NULL')})"
         self.row_count = 0
+        self._others = 0
 
-    async def check(self) -> bool:
+    async def check(self, *, adopted: bool) -> bool:
         """Count the rows, and look for keys that occur twice; False if an attempt is not there.
+
+        Args:
+            adopted: The table of rows is this attempt's own and becomes the target, whose index
+                finds such keys.
 
         Raises:
             ContractViolationError: A key occurs twice.
@@ -77,13 +81,15 @@ class Publication:
         if len(noted) < len(set(self._attempts)):
             return False
         repeated = 0
-        if self._table.mode in KEYED_MODES:
-            found = await self._connection.fetch(
-                "SELECT coalesce(sum(n), 0)::bigint AS rows, count(*) FILTER (WHERE n > 1) AS "
-                f"repeated FROM (SELECT count(*) AS n FROM {self._chosen} "
-                f"GROUP BY {listed(self._table.key)}) AS counted"
+        if adopted:
+            numbers = self._listed("NULL")
+            found = await self._connection.fetchrow(
+                f"SELECT count(*) FILTER (WHERE {ATTEMPT} IN ({numbers})) AS chosen, "
+                f"count(*) AS rows FROM {self._rows}"
             )
-            self.row_count, repeated = found[0]["rows"], found[0]["repeated"]
+            self.row_count, self._others = found["chosen"], found["rows"] - found["chosen"]
+        elif self._table.mode in KEYED_MODES:
+            self.row_count, repeated = await self._keys()
         else:
             self.row_count = await self._connection.fetchval(f"SELECT count(*) FROM {self._chosen}")
         if self.row_count != sum(noted.values()):
@@ -94,6 +100,18 @@ class Publication:
         if repeated:
             raise repeated_keys(self._table, repeated)
         return True
+
+    def _listed(self, empty: str) -> str:
+        return ", ".join(str(number) for number in self._attempts) or empty
+
+    async def _keys(self) -> tuple[int, int]:
+        """Count the rows, and the keys that occur twice."""
+        found = await self._connection.fetchrow(
+            "SELECT coalesce(sum(n), 0)::bigint AS rows, count(*) FILTER (WHERE n > 1) AS "
+            f"repeated FROM (SELECT count(*) AS n FROM {self._chosen} "
+            f"GROUP BY {listed(self._table.key)}) AS counted"
+        )
+        return found["rows"], found["repeated"]
 
     async def take_over(self) -> bool:
         """Take staging and the target for itself, so that the one can become the other.
@@ -114,15 +132,32 @@ class Publication:
             return False
         return True
 
-    async def adopt(self) -> Published:
+    async def adopt(self, indexes: Sequence[str]) -> Published:
         """Make the table of rows the target; an earlier one is dropped.
 
         Staging is there again afterwards, empty, for attempts that come late.
+
+        Args:
+            indexes: Statements that index the target, and show it to readers.
+
+        Raises:
+            ContractViolationError: A key occurs twice.
         """
-        numbers = ", ".join(str(number) for number in self._attempts) or "-1"
-        await self._connection.execute(
-            f"DELETE FROM {self._rows} WHERE {ATTEMPT} NOT IN ({numbers})"
-        )
+        try:
+            async with self._connection.transaction():
+                published = await self._adopted()
+                for statement in indexes:
+                    await self._connection.execute(statement)
+        except asyncpg.UniqueViolationError:
+            _, repeated = await self._keys()
+            raise repeated_keys(self._table, repeated) from None
+        return published
+
+    async def _adopted(self) -> Published:
+        if self._others:
+            await self._connection.execute(
+                f"DELETE FROM {self._rows} WHERE {ATTEMPT} NOT IN ({self._listed('-1')})"
+            )
         for statement in adoption(self._table, self._server.schema):
             await self._connection.execute(statement)
         bare = split_name(self._table.name)[1]
