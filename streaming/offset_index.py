@@ -21,8 +21,9 @@ def note(index: list[Entry], offset: int, maximum_ms: int | None, most: int) -> 
     """Add what is known of the records before an offset, which is after all others noted.
 
     Of entries with the same maximum the last one says most. Above `most` every second one of the
-    older three quarters goes, so that the newest stay dense and the first one stays; where one
-    may be kept, it is that.
+    older three quarters goes, so that the newest stay dense and the first one stays. Where one may
+    be kept, it is that; and the last one beside it as long as that knows of later times than
+    `maximum_ms`, which begins anew with a rewind.
     """
     known_ms = _later(index[-1][1] if index else None, maximum_ms)
     same = bool(index) and index[-1][1] == known_ms
@@ -30,7 +31,9 @@ def note(index: list[Entry], offset: int, maximum_ms: int | None, most: int) -> 
     while len(kept) > most > 1:
         old = len(kept) * 3 // 4
         kept = kept[:old:2] + kept[old:]
-    return kept[:most]
+    if most == 1 and known_ms == maximum_ms:
+        return kept[:1]
+    return [kept[0], *kept[1:][-1:]] if most == 1 else kept
 
 
 def last_before(index: list[Entry], floor_ms: int) -> Entry:

@@ -147,7 +147,8 @@ def merge_next(
             partition.index = note(partition.index, partition.cursor, seen_ms, most)
             if spec.deduplicate is not None:
                 known_ms = partition.seen.max_event_ms if partition.seen else None
-                partition.passed = note(partition.passed, partition.cursor, known_ms, most)
+                half = max(1, most // 2)
+                partition.passed = note(partition.passed, partition.cursor, known_ms, half)
             take_rows(state, result.span, result.rows)
             state.garbage += result.superseded
             if result.ledger.skipped:

@@ -6,6 +6,7 @@ back. It is numbered after all flushes with rows of those offsets, so a sink has
 """
 
 import hashlib
+from collections.abc import Callable
 
 from pipelines.stream import EPOCH_BITS
 from streaming.offset_map import PartitionSpan
@@ -51,8 +52,12 @@ def spare(partition: PartitionState, start: int, stop: int) -> None:
     partition.stale = [span for span in kept if span[0] < span[1]]
 
 
-def retire_passed(state: StreamState) -> bool:
-    """Freeze the next step, if enough offsets are passed or no more are to come; tells whether."""
+def retire_passed(state: StreamState, one_at_a_time: Callable[[], bool] = lambda: True) -> bool:
+    """Freeze the next step, if enough offsets are passed or no more are to come; tells whether.
+
+    `one_at_a_time` is asked when a step before it still waits for a sink: of a topic of many
+    partitions, the offsets of several do not fit into a payload.
+    """
     passed = _passed(state, {n: p.cursor for n, p in state.partitions.items()})
     if not passed:
         return False
@@ -61,6 +66,8 @@ def retire_passed(state: StreamState) -> bool:
     ends = ends or (state.bounded and all(p.finished for p in state.partitions.values()))
     count = sum(stop - start for _, start, stop in passed)
     if later and not ends and count < state.stale_step:
+        return False
+    if any(isinstance(f.retire, OffsetRetirement) for f in state.flushes) and one_at_a_time():
         return False
     _freeze(state, passed)
     for partition in state.partitions.values():

@@ -171,7 +171,7 @@ def apply_rewind(
             seen=partition.seen if stays else None,
             stale=partition.stale,
             passed=[entry for entry in partition.passed if entry[0] <= offset],
-            rows_from=rewind.rows_from[number],
+            rows_from=since if (since := rewind.rows_from[number]) > offset else 0,
         )
 
 

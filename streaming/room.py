@@ -15,9 +15,10 @@ from streaming.state import RangeTask, StreamState
 PAYLOAD_BYTES = 256 * 1024
 """What the Web UI, the history and a workflow step take without ado; the server's limit is 2 MB."""
 
-MOST_PARTITIONS = 5_000
-MOST_DEDUPLICATED = 128
-"""Partitions of a stream, and of one that drops duplicates: each has references to seen keys."""
+MOST_PARTITIONS = 2_000
+MOST_DEDUPLICATED = 96
+"""Partitions of a stream, and of one that drops duplicates: each has references to seen keys.
+On the way back from a rewind a partition takes about twice as much."""
 
 MOST_WAITING = 256
 """Objects that wait, or that planned ranges may yet come to, before no more is planned."""

@@ -255,7 +255,7 @@ class StreamWorkflow:
             self._combining = True
             self._beside.compute(self._combine, combine)
         elif spec.raw:
-            retire_passed(state)
+            retire_passed(state, lambda: workflow.patched("one-retirement-at-a-time"))
         else:
             retire(state, windows)
 

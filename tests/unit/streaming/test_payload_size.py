@@ -18,7 +18,7 @@ from streaming.key_merge import part_of
 from streaming.key_range import lanes
 from streaming.ledger import Ledger
 from streaming.loss import LogSurvey
-from streaming.offset_index import at_most
+from streaming.offset_index import Entry, at_most
 from streaming.plan import compile_stream
 from streaming.planner import limits_of, plan_ranges
 from streaming.progress import (
@@ -31,6 +31,7 @@ from streaming.progress import (
     take_delivered,
     take_flushed,
 )
+from streaming.raw_retirement import expect_rows, retire_passed
 from streaming.report import stream_status
 from streaming.room import (
     MOST_DEDUPLICATED,
@@ -70,6 +71,7 @@ class Case:
         unread: Records that each partition has.
         window: Whether it has windows; else it is raw.
         dead: Whether every range has dead letters; they hold it back before there are many flushes.
+        rewound: Whether it was taken back, and is still on its way to where it was.
     """
 
     partitions: int
@@ -81,6 +83,7 @@ class Case:
     max_records: int = 100_000
     sinks: int = 4
     far: float = 0.2
+    rewound: bool = False
 
 
 CASES = {
@@ -91,6 +94,18 @@ CASES = {
     "flushes of few partitions": Case(8, 500, dead=False, far=0, max_records=20),
     "small ranges": Case(64, 500, late=True, max_records=200, sinks=12),
     "without duplicates": Case(MOST_DEDUPLICATED, 5_000, late=True, deduplicate=True),
+    "rewound of thousands of partitions": Case(
+        MOST_PARTITIONS, 10**6, dead=False, far=0, rewound=True
+    ),
+    "rewound without duplicates": Case(
+        MOST_DEDUPLICATED, 5_000, late=True, deduplicate=True, rewound=True
+    ),
+    "raw and rewound, of thousands of partitions": Case(
+        MOST_PARTITIONS, 10**6, window=False, rewound=True
+    ),
+    "raw and rewound, without duplicates": Case(
+        MOST_DEDUPLICATED, 50_000, window=False, deduplicate=True, rewound=True
+    ),
     "raw of thousands of partitions": Case(MOST_PARTITIONS, 50, window=False),
     "raw without duplicates": Case(MOST_DEDUPLICATED, 50_000, window=False, deduplicate=True),
 }
@@ -139,12 +154,8 @@ class Worst:
         )  # fmt: skip
         for number in range(self.case.partitions):
             cursor = chance.randrange(10**9, 10**10)
-            entries = [
-                (chance.randrange(10**9, 10**10), NOW_MS - chance.randrange(30 * DAY_MS))
-                for _ in range(at_most(self.case.partitions))
-            ]
             state.partitions[number] = PartitionState(
-                cursor=cursor, planned=cursor, end=cursor + self.case.unread, index=sorted(entries),
+                cursor=cursor, planned=cursor, end=cursor + self.case.unread, index=self.entries(),
                 max_event_ms=NOW_MS - chance.randrange(DAY_MS), idle=chance.random() < 0.5,
                 silent_since_ms=NOW_MS - chance.randrange(DAY_MS // 10),
                 cut_ms=NOW_MS - chance.randrange(DAY_MS // 10),
@@ -152,7 +163,38 @@ class Worst:
         for number in range(self.case.partitions if self.case.deduplicate else 0):
             limits = (seen_inline_bytes(state), seen_tables(state))
             state.partitions[number].seen = self.seen(number, None, *limits)
+            state.partitions[number].passed = self.entries()[::2]
+        if self.case.rewound:
+            self.take_back(state)
         return state
+
+    def entries(self) -> list[Entry]:
+        """Give as much as a partition notes of event times before some offsets."""
+        chance = self.chance
+        return sorted(
+            (chance.randrange(10**9, 10**10), NOW_MS - chance.randrange(30 * DAY_MS))
+            for _ in range(at_most(self.case.partitions))
+        )
+
+    def take_back(self, state: StreamState) -> None:
+        """Let each partition be between where it was taken back to and where it stood."""
+        chance = self.chance
+        for partition in state.partitions.values():
+            known_ms = NOW_MS + chance.randrange(DAY_MS)
+            partition.end += chance.randrange(10**9)
+            begun = partition.cursor - chance.randrange(1, 10**9)
+            most = max(2, at_most(self.case.partitions))
+            partition.index = [*partition.index, (begun, known_ms)][-most:]
+            partition.rows_from = partition.cursor + 10**6 if self.case.deduplicate else 0
+            partition.stale = [] if self.spec.window else [(begun, partition.end)]
+        if not self.spec.window:
+            assert retire_passed(state)
+            for partition in state.partitions.values():
+                partition.cursor = partition.planned = partition.cursor + chance.randrange(10**6)
+                partition.end += 10**6
+            begun_again = {n: p.cursor for n, p in state.partitions.items()}
+            expect_rows(state, begun_again, takes_back=True)
+            assert len(state.flushes) == 2
 
     def travel(self, kind: str, value: object) -> None:
         """Measure a value as a payload."""
@@ -225,6 +267,8 @@ class Worst:
             results |= {(one.span.partition, one.span.start): one for one in answers}
         merge_next(state, spec, results, NOW_MS)
         assert not results
+        if not spec.window:
+            retire_passed(state)
         self.carry()
         return bool(batches)
 

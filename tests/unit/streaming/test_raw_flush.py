@@ -159,6 +159,7 @@ class RawEngine:
             self.merge()
             for number in range(len(SINKS)):
                 self.write(number)
+            self.merge()  # as the workflow does before it looks whether there is an end
 
 
 LOGS = st.dictionaries(

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from common.errors import OffsetLostError, UsageError
 from pipelines.stream import Deduplicate, StreamSpec
+from streaming import offset_index
 from streaming.loss import LogSurvey, accept_loss
 from streaming.offset_map import PartitionSpan
 from streaming.plan import compile_stream
+from streaming.raw_retirement import retire_passed
 from streaming.rewind import plan_rewind
-from streaming.state import OffsetRetirement
+from streaming.state import OffsetRetirement, decode_state
 from streaming.status import RewindTo
 from tests.unit.streaming.event_log import Event, Log
 from tests.unit.streaming.test_raw_flush import LOGS, SINKS, STEPS, RawEngine, engine_of
@@ -278,6 +280,34 @@ def test_rows_that_are_gone_are_taken_back_in_steps_while_the_log_is_passed() ->
     assert 15 <= len(steps) <= 17
     assert list(steps.values())[:2] == [[(0, 0, 12)], [(0, 12, 24)]]
     assert engine.rows() == {}
+
+
+def test_with_a_sink_that_is_down_one_step_waits_and_takes_all_that_is_passed_since() -> None:
+    """Up to 16 steps of all partitions waited, which no payload had room for."""
+    engine = engine_of(spec_of(1), {0: events(100)})
+    engine.finish()
+    engine.rewind(RewindTo(offsets={0: 0}))
+    engine.log = {**engine.log, 0: events(100, cents=-1)}
+    while engine.state.ledger.consumed < 100:
+        engine.plan()
+        engine.range(0)
+        engine.merge()
+        assert len(engine.state.flushes) <= 1
+    assert retire_passed(decode_state(engine.state.encode()), lambda: False)
+    engine.finish()
+    assert engine.rows() == engine.rows("slow") == {}
+
+
+def test_of_very_many_partitions_a_second_rewind_reads_what_only_the_first_epoch_has_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(offset_index, "MOST_OF_ALL", 1)
+    log = [Event(50 if at == 10 else at, "a", 1, at) for at in range(20)]
+    engine = engine_of(spec_of(2), {0: log})
+    engine.finish()
+    engine.rewind(RewindTo(offsets={0: 15}))
+    engine.finish()
+    assert engine.rewind(RewindTo(time_ms=30)).rows_from[0] == 0
 
 
 def test_a_drained_stream_has_taken_back_all_that_it_passed() -> None:
