@@ -47,7 +47,7 @@ class EtlWorkflow:
         self._state: EtlState = "running"
         self._phase: EtlPhase = "opening"
         self._reason = ""
-        self._insist = Insistence(self._wait_for_person, queue=ETL_QUEUE)
+        self._insist = Insistence(self._wait_for_person, queue=ETL_QUEUE, sees_out=True)
         self._progress = task.carried or EtlProgress(started_us=clock.now_ms() * 1_000)
         self._published: list[io.TargetResult] = []
         self._rolls_forward = False
@@ -108,6 +108,7 @@ class EtlWorkflow:
                 if self._rolls_forward:
                     self._reason = "cancelled after the first publication: it is finished"
                     continue
+                self._insist.given_up = True
                 work.cancel()
                 await workflow.wait([work])
                 await self._undo(task)
@@ -315,7 +316,7 @@ class EtlWorkflow:
 
     async def _undo(self, task: EtlInput) -> None:
         """Leave every target, and staging, as they were."""
-        self._state = "cancelled"
+        self._state, self._insist.given_up = "cancelled", False
         opened = self._progress.opened
         name = io.RunName(pipeline=task.spec.name, run=opened.run if opened else 0)
         owner = workflow.info().first_execution_run_id

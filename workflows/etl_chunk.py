@@ -136,6 +136,9 @@ class ChunkPipeline:
                 for task in [task for task in running if task.done()]:
                     running.remove(task)
                     task.result()
+        except BaseException:
+            self._insist.given_up = True
+            raise
         finally:
             await _give_up(running)
         return chunk

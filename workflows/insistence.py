@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from temporalio import exceptions, workflow
 from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.workflow import ActivityCancellationType
 
 from common.errors import non_retryable_types
 from common.names import STREAM_QUEUE
@@ -20,6 +21,9 @@ _FINAL = frozenset(non_retryable_types())
 
 class Insistence:
     """What one workflow insists on.
+
+    With `sees_out`, work that is given up is waited for until it no longer runs anywhere, and what
+    it gives is thrown away: whoever undoes it afterwards has nobody beside him who still writes.
 
     Attributes:
         trouble: What is retried or has paused the workflow, by what was attempted.
@@ -36,8 +40,11 @@ class Insistence:
         on_pause: Callable[[str], None],
         on_outage: Callable[[], None] = lambda: None,
         queue: str = STREAM_QUEUE,
+        *,
+        sees_out: bool = False,
     ) -> None:
         self._on_pause, self._on_outage, self._queue = on_pause, on_outage, queue
+        self._sees_out = sees_out
         self._resumes = 0
         self._began_as = workflow.info().original_execution_run_id
         self.trouble: dict[str, str] = {}
@@ -101,7 +108,7 @@ class Insistence:
         while True:
             self.busy += not polls
             try:
-                result = await _attempt(name, work, result_type, policy, queue or self._queue)
+                result = await self._attempt(name, work, result_type, policy, queue)
             except ActivityError as error:
                 if self.given_up or abandoned() or exceptions.is_cancelled_exception(error):
                     raise asyncio.CancelledError from error
@@ -120,6 +127,8 @@ class Insistence:
                     await self._shown(what, workflow.sleep(rest))
                     rest = min(rest * 2, policies.TROUBLE_PAUSE_LONGEST)
             else:
+                if self._sees_out and self.given_up:
+                    raise asyncio.CancelledError
                 self.trouble.pop(what, None)
                 return result
             finally:
@@ -141,7 +150,7 @@ class Insistence:
         Raises:
             ActivityError: It failed.
         """
-        return await _attempt(name, work, result_type, policy, self._queue)
+        return await self._attempt(name, work, result_type, policy)
 
     async def _shown(self, what: str, wait: Awaitable[None]) -> None:
         """Wait while trouble is shown; it goes when its work is thrown away."""
@@ -152,18 +161,23 @@ class Insistence:
                 self.trouble.pop(what, None)
             raise
 
-
-async def _attempt(name: str, work: Model, result_type: type[R], policy: Policy, queue: str) -> R:
-    result: R = await workflow.execute_activity(
-        name,
-        work,
-        result_type=result_type,
-        task_queue=queue,
-        start_to_close_timeout=policy.start_to_close,
-        heartbeat_timeout=policy.heartbeat,
-        retry_policy=policy.retry,
-    )
-    return result
+    async def _attempt(
+        self, name: str, work: Model, result_type: type[R], policy: Policy, queue: str | None = None
+    ) -> R:
+        kind = ActivityCancellationType
+        result: R = await workflow.execute_activity(
+            name,
+            work,
+            result_type=result_type,
+            task_queue=queue or self._queue,
+            start_to_close_timeout=policy.start_to_close,
+            heartbeat_timeout=policy.heartbeat,
+            retry_policy=policy.retry,
+            cancellation_type=kind.WAIT_CANCELLATION_COMPLETED
+            if self._sees_out
+            else kind.TRY_CANCEL,
+        )
+        return result
 
 
 def reason_to_pause(

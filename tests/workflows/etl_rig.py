@@ -44,6 +44,7 @@ class MemorySource:
         failures: Errors of the next reads.
         gate: Reads wait for it.
         reads: Chunks that were read.
+        closed: How often somebody was done with it.
     """
 
     rows: list[Row]
@@ -52,6 +53,7 @@ class MemorySource:
     failures: list[Exception] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     reads: list[int] = field(default_factory=list)
+    closed: int = 0
 
     async def describe(self) -> SourceShape:
         return SourceShape(columns=self.columns, primary_key=["id"])
@@ -83,7 +85,7 @@ class MemorySource:
         return contextlib.nullcontext(self)
 
     async def close(self) -> None:
-        return None
+        self.closed += 1
 
 
 @dataclass

@@ -22,6 +22,7 @@ from contracts.contract import Contract, ContractField, FieldRule, QualityRule
 from pipelines.etl import Aggregation, Check, EtlStep
 from pipelines.etl_source import PostgresSource
 from pipelines.report import ReportSpec
+from tests.stack_rig import wait_for
 from tests.workflows.etl_rig import EtlRig
 
 
@@ -34,6 +35,9 @@ async def etl(server: WorkflowEnvironment) -> AsyncIterator[EtlRig]:
     rig = EtlRig(server)
     async with rig.workers():
         yield rig
+
+
+CANCEL_REQUESTED = "workflow_execution_cancel_requested_event_attributes"
 
 
 async def test_a_run_loads_every_row_into_every_target(etl: EtlRig) -> None:
@@ -291,6 +295,33 @@ async def test_a_cancelled_run_leaves_no_trace(etl: EtlRig) -> None:
         await etl.ended(handle)
 
     assert isinstance(caught.value.cause, CancelledError)
+    assert etl.staged == 0
+    assert await etl.lake.keys("etl/load/runs") == []
+    assert await etl.store.keys("etl/load/runs") == []
+
+
+async def test_what_a_cancelled_run_has_under_way_ends_before_it_is_undone(etl: EtlRig) -> None:
+    # The run was undone while attempts still read: they hear of it seconds later, and what they
+    # wrote until then stayed for ever.
+    etl.source.gate.clear()
+    handle = await etl.start(etl.spec())
+    await etl.until(handle, lambda _status: len(etl.source.reads) == 2)
+    before = etl.source.closed
+
+    async def closed() -> int:
+        return etl.source.closed - before
+
+    await handle.cancel()
+    while True:
+        history = await handle.fetch_history()
+        if any(event.HasField(CANCEL_REQUESTED) for event in history.events):
+            break
+    etl.source.gate.set()
+    with pytest.raises(WorkflowFailureError):
+        await etl.ended(handle)
+    await wait_for(closed, lambda count: count == 2)
+
+    assert set(etl.source.reads) == {0, 1}
     assert etl.staged == 0
     assert await etl.lake.keys("etl/load/runs") == []
     assert await etl.store.keys("etl/load/runs") == []
