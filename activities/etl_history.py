@@ -2,6 +2,7 @@
 
 import json
 
+from activities.etl_io import Release
 from batch.chunk import BatchLedger, CursorWindow
 from batch.gate_report import Verdict
 from batch.quality_trend import HistoryEntry
@@ -25,6 +26,7 @@ class RunRecord(Model):
         result_hash: Of the specification.
         published: What each target changed: inserted, updated, deleted.
         release_of: The earlier run whose rows this one released; None of ordinary runs.
+        release: All rows that it let through, with those that earlier releases had.
         quarantine: Rejected rows, Parquet in the lake.
         report: The gate's report, JSON in the lake.
         page: The report that the pipeline names, HTML in the lake.
@@ -46,6 +48,7 @@ class RunRecord(Model):
     ledger: BatchLedger = BatchLedger()
     published: dict[str, tuple[int, int, int]] = {}
     release_of: int | None = None
+    release: Release | None = None
     quarantine: list[Ref] = []
     report: Ref | None = None
     page: Ref | None = None
@@ -117,6 +120,11 @@ class PipelineHistory:
             if record.release_of is None:
                 return record
         return None
+
+    async def let_through(self, slot: str) -> Release | None:
+        """Give what was let through of a slot as readers see it now; None when nothing was."""
+        published = await self.newest(NEWEST, "published")
+        return next((one.release for one in published if one.slot == slot), None)
 
     async def entries(self) -> list[HistoryEntry]:
         """Give what is kept of the quality of past runs, oldest first."""

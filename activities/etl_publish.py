@@ -176,6 +176,7 @@ class EtlPublishActivities:
             quarantine=evidence.quarantine if evidence else [],
             report=evidence.report if evidence else None,
             release_of=run.release.run if run.release is not None else None,
+            release=run.release,
             score=task.audit.score,
             outcome=task.audit.outcome,
             metrics=evidence.metrics if evidence else {},
@@ -192,7 +193,8 @@ class EtlPublishActivities:
         for number in await history.before(run.run, label):
             prefix = f"{etl_prefix(run.spec.name)}/runs/{number:06d}/"
             if await history.find(number) is not None:
-                await self._lake.delete(await self._lake.keys(f"{prefix}raw/"))
+                if published:  # a blocked run takes nobody's place
+                    await self._lake.delete(await self._lake.keys(f"{prefix}raw/"))
                 continue
             # It was terminated: nobody goes on with it.
             await self._lake.delete(await self._lake.keys(prefix))

@@ -196,9 +196,13 @@ async def run_released(
     wait: bool,
     output: OutputFormat,
 ) -> None:
-    """Load the interval of a run again as it ran, with rows of its quarantine let through."""
+    """Load the interval of a run again as it ran, with rows of its quarantine let through.
+
+    What earlier releases of the interval let through is let through again.
+    """
     import json
 
+    from activities.etl_history import PipelineHistory
     from activities.etl_io import Release
     from common.names import etl_prefix
     from connectors.object_store import ObstoreStore
@@ -210,8 +214,12 @@ async def run_released(
     spec = record.spec
     store = ObstoreStore(object_store_url(settings), settings.object_store)
     prefix = f"{etl_prefix(spec.name)}/releases/{record.run:06d}"
-    contents = await store.put(prefix, json.dumps(digests).encode(), "json")
-    release = Release(run=record.run, contents=contents, row_count=row_count)
+    before = await PipelineHistory(store, spec.name).let_through(record.slot)
+    earlier = json.loads(await store.get(before.contents)) if before is not None else []
+    together = json.dumps(sorted({*digests, *earlier})).encode()
+    contents = await store.put(prefix, together, "json")
+    count = row_count + (before.row_count if before is not None else 0)
+    release = Release(run=record.run, contents=contents, row_count=count)
     client = await EtlClient.open(settings)
     spec = await freeze_etl_references(spec, settings)
     started = await client.start(EtlInput(spec=spec, interval=record.interval, release=release))

@@ -101,20 +101,20 @@ def traces(settings: Settings) -> dict[str, str]:
             if path.is_file():
                 digest = hashlib.sha256(path.read_bytes()).hexdigest()
                 found[f"{folder}/{path.relative_to(root)}"] = digest
-    for table, content in asyncio.run(in_postgres(settings, _postgres_tables)).items():
-        found[f"postgres {table}"] = content
+    for name, content in asyncio.run(in_postgres(settings, _postgres_tables)).items():
+        found[f"postgres {name}"] = content
     for database, table, made in ask_clickhouse(
         settings,
         "SELECT database, name, create_table_query FROM system.tables WHERE database NOT IN "
         "('system', 'information_schema', 'INFORMATION_SCHEMA')",
     ):
         found[f"clickhouse {database}.{table}"] = str(made)
-    for database, table, part, rows, digest in ask_clickhouse(
+    for database, table, part, rows, hashed in ask_clickhouse(
         settings,
         "SELECT database, table, name, rows, hash_of_all_files FROM system.parts "
         "WHERE active AND database != 'system'",
     ):
-        found[f"clickhouse {database}.{table} part {part}"] = f"{rows} {digest}"
+        found[f"clickhouse {database}.{table} part {part}"] = f"{rows} {hashed}"
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import polars as pl
 import pytest
-from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.enums.v1 import EventType, IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import CancelledError
@@ -25,6 +25,8 @@ from pipelines.report import ReportSpec
 from tests.stack_rig import wait_for
 from tests.workflows.etl_rig import EtlRig
 
+CANCEL_REQUESTED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED
+
 
 @pytest.fixture
 async def etl(server: WorkflowEnvironment) -> AsyncIterator[EtlRig]:
@@ -35,9 +37,6 @@ async def etl(server: WorkflowEnvironment) -> AsyncIterator[EtlRig]:
     rig = EtlRig(server)
     async with rig.workers():
         yield rig
-
-
-CANCEL_REQUESTED = "workflow_execution_cancel_requested_event_attributes"
 
 
 async def test_a_run_loads_every_row_into_every_target(etl: EtlRig) -> None:
@@ -314,7 +313,7 @@ async def test_what_a_cancelled_run_has_under_way_ends_before_it_is_undone(etl: 
     await handle.cancel()
     while True:
         history = await handle.fetch_history()
-        if any(event.HasField(CANCEL_REQUESTED) for event in history.events):
+        if any(event.event_type == CANCEL_REQUESTED for event in history.events):
             break
     etl.source.gate.set()
     with pytest.raises(WorkflowFailureError):
