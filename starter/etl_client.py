@@ -13,7 +13,7 @@ from temporalio.client import (
     WorkflowQueryRejectedError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import CancelledError, WorkflowAlreadyStartedError
+from temporalio.exceptions import ApplicationError, CancelledError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from common.errors import FatalError, UsageError
@@ -134,6 +134,8 @@ class EtlClient:
 
     async def cancel(self, run: EtlRun) -> None:
         """Ask a run to undo what it did. Raises `FatalError` when it has ended."""
+        if not run.is_open:  # which Temporal takes without a word
+            raise self._over(run, "cancel")
         try:
             await run.handle.cancel(rpc_timeout=CALL_TIMEOUT)
         except RPCError as error:
@@ -178,8 +180,9 @@ class EtlClient:
             cause = error.cause
             while cause.__cause__ is not None:
                 cause = cause.__cause__
+            said = cause.message if isinstance(cause, ApplicationError) else first_line(cause)
             raise EtlFailedError(
-                f"etl `{run.name}` {run.label}: {first_line(cause)}; nothing was published; see "
+                f"etl `{run.name}` {run.label}: {said}; nothing was published; see "
                 f"{self.web_ui(run)}"
             ) from error
         except RPCError as error:
@@ -196,11 +199,14 @@ class EtlClient:
 
     def _ended(self, run: EtlRun, what: str, error: RPCError) -> Exception:
         if error.status == RPCStatusCode.NOT_FOUND:
-            return FatalError(
-                f"etl `{run.name}` {run.label}: expected a run to {what}, got one that has ended; "
-                f"see `sluice etl status {run.name}`"
-            )
+            return self._over(run, what)
         return unavailable(self._settings, error)
+
+    def _over(self, run: EtlRun, what: str) -> FatalError:
+        return FatalError(
+            f"etl `{run.name}` {run.label}: expected a run to {what}, got one that has ended; "
+            f"see `sluice etl status {run.name}`"
+        )
 
 
 def label_of(task: EtlInput) -> str:

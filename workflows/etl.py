@@ -111,11 +111,12 @@ class EtlWorkflow:
                 self._insist.given_up = True
                 work.cancel()
                 await workflow.wait([work])
-                await self._undo(task)
+                await self._undo(task, "cancelled")
                 raise
-            except ApplicationError:
+            except ApplicationError as error:
                 if not self._rolls_forward:
-                    await self._undo(task)
+                    self._reason = error.message
+                    await self._undo(task, "failed")
                 raise
 
     async def _load(self, task: EtlInput) -> EtlResult:
@@ -314,9 +315,9 @@ class EtlWorkflow:
     def _moved(self, progress: EtlProgress) -> None:
         self._progress = progress
 
-    async def _undo(self, task: EtlInput) -> None:
+    async def _undo(self, task: EtlInput, state: EtlState) -> None:
         """Leave every target, and staging, as they were."""
-        self._state, self._insist.given_up = "cancelled", False
+        self._state, self._insist.given_up = state, False
         opened = self._progress.opened
         name = io.RunName(pipeline=task.spec.name, run=opened.run if opened else 0)
         owner = workflow.info().first_execution_run_id

@@ -19,7 +19,7 @@ EtlPhase = Literal[
     "opening", "settling", "planning", "extracting", "auditing", "publishing", "reporting",
     "recording",
 ]  # fmt: skip
-EtlState = Literal["running", "paused", "published", "blocked", "cancelled"]
+EtlState = Literal["running", "paused", "published", "blocked", "cancelled", "failed"]
 
 
 class EtlProgress(Model):

@@ -199,7 +199,7 @@ def reason_to_pause(
     cause = error.cause or error
     if isinstance(cause, ApplicationError) and (cause.non_retryable or cause.type in _FINAL):
         if fatal_ends:
-            raise ApplicationError(str(cause), type=cause.type, non_retryable=True) from error
+            raise ApplicationError(cause.message, type=cause.type, non_retryable=True) from error
         return str(cause)
     polls = policy is policies.LONG_POLL
     if isinstance(cause, exceptions.TimeoutError) and not fatal_ends and not polls:

@@ -136,3 +136,6 @@ def require_released(sluice: Sluice, settings: Settings) -> None:
     assert (newest["quarantined"], newest["release_of"]) == (4, 4)
     told = sluice.refused(2, "quarantine", "release", "gated", "--check", "nothing")
     assert "expected rows that can be released, got none" in told
+    # To cancel a run that had ended was said to be requested.
+    told = sluice.refused(1, "etl", "cancel", "gated", "--interval", DAY)
+    assert "expected a run to cancel, got one that has ended" in told

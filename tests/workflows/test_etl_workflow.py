@@ -9,7 +9,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType, IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import WorkflowFailureError
-from temporalio.exceptions import CancelledError
+from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import WorkflowEnvironment
 
 from activities.etl_history import PipelineHistory
@@ -274,10 +274,15 @@ async def test_what_is_final_fails_at_once_and_leaves_no_trace(etl: EtlRig) -> N
 
     # One chunk at a time: the skipping server forgets an activity that ends while it is cancelled.
     one = etl.spec().limits.model_copy(update={"parallelism": 1})
+    handle = await etl.start(etl.spec(limits=one))
     with pytest.raises(WorkflowFailureError) as caught:
-        await etl.run(etl.spec(limits=one))
+        await etl.ended(handle)
 
-    assert "the table is gone" in str(caught.value.cause)
+    # A run that failed was shown as cancelled, without the reason.
+    assert isinstance(caught.value.cause, ApplicationError)
+    assert caught.value.cause.message == "the table is gone"
+    status = await etl.until(handle, lambda _status: True)
+    assert (status.state, status.reason) == ("failed", "the table is gone")
     assert etl.staged == 0
     assert [target.rows for target in etl.targets.values()] == [{}, {}]
     assert await etl.lake.keys("etl/load/runs") == []
