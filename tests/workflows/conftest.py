@@ -11,6 +11,7 @@ from temporalio.testing import WorkflowEnvironment
 from common.names import SEARCH_ATTRIBUTES
 from common.payloads_converter import data_converter
 from connectors.temporal import register_search_attributes
+from tests.workflows.etl_rig import EtlRig
 from tests.workflows.rig import StreamRig
 
 
@@ -48,5 +49,17 @@ async def rig(server: WorkflowEnvironment) -> AsyncIterator[StreamRig]:
         AddSearchAttributesRequest(search_attributes=dict.fromkeys(SEARCH_ATTRIBUTES, keyword))
     )
     rig = StreamRig(server)
+    async with rig.workers():
+        yield rig
+
+
+@pytest.fixture
+async def etl(server: WorkflowEnvironment) -> AsyncIterator[EtlRig]:
+    """Run workers of batches over a source, stores and targets in memory."""
+    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+    await server.client.operator_service.add_search_attributes(
+        AddSearchAttributesRequest(search_attributes=dict.fromkeys(SEARCH_ATTRIBUTES, keyword))
+    )
+    rig = EtlRig(server)
     async with rig.workers():
         yield rig

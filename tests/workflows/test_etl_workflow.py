@@ -2,41 +2,22 @@
 
 import io
 import json
-from collections.abc import AsyncIterator
 
 import polars as pl
 import pytest
-from temporalio.api.enums.v1 import EventType, IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import WorkflowFailureError
-from temporalio.exceptions import ApplicationError, CancelledError
-from temporalio.testing import WorkflowEnvironment
+from temporalio.exceptions import ApplicationError
 
 from activities.etl_history import PipelineHistory
 from activities.etl_io import Release
 from batch.clean import digest
 from batch.gate_report import GateReport
 from common.errors import RetryableError, SinkRefusedError, SourceRefusedError
-from common.names import SEARCH_ATTRIBUTES
 from contracts.contract import Contract, ContractField, FieldRule, QualityRule
 from pipelines.etl import Aggregation, Check, EtlStep
 from pipelines.etl_source import PostgresSource
 from pipelines.report import ReportSpec
-from tests.stack_rig import wait_for
 from tests.workflows.etl_rig import EtlRig
-
-CANCEL_REQUESTED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED
-
-
-@pytest.fixture
-async def etl(server: WorkflowEnvironment) -> AsyncIterator[EtlRig]:
-    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
-    await server.client.operator_service.add_search_attributes(
-        AddSearchAttributesRequest(search_attributes=dict.fromkeys(SEARCH_ATTRIBUTES, keyword))
-    )
-    rig = EtlRig(server)
-    async with rig.workers():
-        yield rig
 
 
 async def test_a_run_loads_every_row_into_every_target(etl: EtlRig) -> None:
@@ -285,48 +266,6 @@ async def test_what_is_final_fails_at_once_and_leaves_no_trace(etl: EtlRig) -> N
     assert (status.state, status.reason) == ("failed", "the table is gone")
     assert etl.staged == 0
     assert [target.rows for target in etl.targets.values()] == [{}, {}]
-    assert await etl.lake.keys("etl/load/runs") == []
-    assert await etl.store.keys("etl/load/runs") == []
-
-
-async def test_a_cancelled_run_leaves_no_trace(etl: EtlRig) -> None:
-    etl.source.gate.clear()
-    handle = await etl.start(etl.spec())
-    await etl.until(handle, lambda status: status.phase == "extracting")
-
-    await handle.cancel()
-    with pytest.raises(WorkflowFailureError) as caught:
-        await etl.ended(handle)
-
-    assert isinstance(caught.value.cause, CancelledError)
-    assert etl.staged == 0
-    assert await etl.lake.keys("etl/load/runs") == []
-    assert await etl.store.keys("etl/load/runs") == []
-
-
-async def test_what_a_cancelled_run_has_under_way_ends_before_it_is_undone(etl: EtlRig) -> None:
-    # The run was undone while attempts still read: they hear of it seconds later, and what they
-    # wrote until then stayed for ever.
-    etl.source.gate.clear()
-    handle = await etl.start(etl.spec())
-    await etl.until(handle, lambda _status: len(etl.source.reads) == 2)
-    before = etl.source.closed
-
-    async def closed() -> int:
-        return etl.source.closed - before
-
-    await handle.cancel()
-    while True:
-        history = await handle.fetch_history()
-        if any(event.event_type == CANCEL_REQUESTED for event in history.events):
-            break
-    etl.source.gate.set()
-    with pytest.raises(WorkflowFailureError):
-        await etl.ended(handle)
-    await wait_for(closed, lambda count: count == 2)
-
-    assert set(etl.source.reads) == {0, 1}
-    assert etl.staged == 0
     assert await etl.lake.keys("etl/load/runs") == []
     assert await etl.store.keys("etl/load/runs") == []
 
