@@ -92,6 +92,9 @@ def test_recorded_histories_hold_every_way_a_stream_goes() -> None:
         "stream.wait_for_data",
         "stream.deliver_ranges", "stream.deliver_dead_letters", "stream.save_state",
         "sink.write_flush", "stream.combine_keys", "alert.raise", "alert.end",
+        "etl.open", "etl.settle", "etl.plan", "etl.extract_chunk", "etl.extract_snapshot",
+        "etl.transform_chunk", "etl.group", "etl.stage_chunk", "etl.find_repeated", "etl.audit",
+        "etl.reconcile", "etl.publish", "etl.finish", "etl.discard",
     }  # fmt: skip
     assert attributes >= {
         "workflowExecutionContinuedAsNewEventAttributes", "timerStartedEventAttributes",
