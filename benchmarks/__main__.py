@@ -10,6 +10,7 @@ import asyncio
 from benchmarks import decode_micro
 from benchmarks.bench_stack import bench_stack
 from benchmarks.consumer import consumer
+from benchmarks.etl import etl
 from benchmarks.keys import keys_alone, keys_on_stack
 from benchmarks.latency import latency
 from benchmarks.line import say
@@ -19,6 +20,9 @@ from benchmarks.raw import raw
 from benchmarks.sales import Run, measure_stages, sales
 from benchmarks.windows import windows
 from common.settings import WorkerSettings
+
+ALONE = {"windows": windows, "raw": raw, "etl": etl, "latency": latency, "consumer": consumer}
+"""Scenarios that need a stack and nothing of each other."""
 
 
 async def measure(options: Options) -> None:
@@ -34,16 +38,10 @@ async def measure(options: Options) -> None:
                 runs = await sales(stack, options)
             elif scenario == "stages":
                 await measure_stages(stack, options, runs)
-            elif scenario == "windows":
-                await windows(stack, options)
-            elif scenario == "raw":
-                await raw(stack, options)
-            elif scenario == "latency":
-                await latency(stack, options)
             elif scenario == "keys":
                 await keys_on_stack(stack)
-            elif scenario == "consumer":
-                await consumer(stack, options)
+            elif scenario in ALONE:
+                await ALONE[scenario](stack, options)
 
 
 def main() -> int:

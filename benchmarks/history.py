@@ -1,7 +1,10 @@
 """Where the time of a stream's run went, read from its workflow's history."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
 
 STAGES = ("fetch", "decode", "aggregate", "merge")
 
@@ -82,3 +85,22 @@ def busy_seconds(spans: Iterable[ActivitySpan], name: str) -> float:
         total += max(0.0, span.closed_s - max(until, span.started_s))
         until = max(until, span.closed_s)
     return total
+
+
+def activity_spans(events: Iterable[HistoryEvent]) -> Iterator[tuple[ActivitySpan, HistoryEvent]]:
+    """Find the activities of a workflow's history that were completed, each with its last event."""
+    asked: dict[int, tuple[str, float]] = {}
+    begun: dict[int, tuple[int, float]] = {}
+    for event in events:
+        at_s = event.event_time.ToMicroseconds() / 1e6
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+            kind = event.activity_task_scheduled_event_attributes.activity_type.name
+            asked[event.event_id] = (kind, at_s)
+        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
+            scheduled = event.activity_task_started_event_attributes.scheduled_event_id
+            begun[event.event_id] = (scheduled, at_s)
+        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+            started = event.activity_task_completed_event_attributes.started_event_id
+            scheduled, started_s = begun[started]
+            name, queued_s = asked[scheduled]
+            yield ActivitySpan(name, queued_s, started_s, at_s), event

@@ -110,6 +110,9 @@ def _cpu_s(process: psutil.Process) -> float:
             with contextlib.suppress(psutil.NoSuchProcess):
                 times = one.cpu_times()
                 total += times.user + times.system
+                # Of children that ended, such as the server processes of closed connections.
+                total += getattr(times, "children_user", 0.0)
+                total += getattr(times, "children_system", 0.0)
     return total
 
 

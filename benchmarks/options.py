@@ -10,6 +10,7 @@ SCENARIOS = {
     "stages": "where the time of that goes",
     "windows": "sliding and session windows beside tumbling ones, over one topic",
     "raw": "every event as a row of ClickHouse and PostgreSQL, alone and together",
+    "etl": "a table of PostgreSQL into ClickHouse and PostgreSQL, beside a bare COPY",
     "latency": "append of the record that ends a window to its row in the final view, light load",
     "keys": "merging and firing windows of 10 to 1,000,000 keys, and the memory for it",
     "consumer": "reading a topic in pinned ranges, beside aiokafka's consumer",
@@ -30,6 +31,8 @@ class Options:
         slots: Ranges that one process aggregates at the same time; None takes the default.
         max_records: Size of a range; None takes the pipeline's.
         seconds: Duration of the latency measurement.
+        rows: Rows of the table of `etl`.
+        parallelism: Chunks of `etl` in flight, and streams of its bare copy.
     """
 
     scenarios: tuple[str, ...]
@@ -42,6 +45,8 @@ class Options:
     rounds: int
     max_records: int | None
     seconds: float
+    rows: int
+    parallelism: int
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -67,6 +72,8 @@ def parse(arguments: Sequence[str]) -> Options:
         "--max-records", type=int, help="records of a range; the pipeline's by default"
     )
     parser.add_argument("--seconds", type=float, default=25.0, help="duration of latency (25)")
+    parser.add_argument("--rows", type=int, default=5_000_000, help="rows of etl (5,000,000)")
+    parser.add_argument("--parallelism", type=int, default=8, help="chunks at once of etl (8)")
     given = parser.parse_args(arguments)
     unknown = [name for name in given.scenarios if name not in SCENARIOS]
     if unknown:
@@ -82,4 +89,6 @@ def parse(arguments: Sequence[str]) -> Options:
         rounds=given.rounds,
         max_records=given.max_records,
         seconds=given.seconds,
+        rows=given.rows,
+        parallelism=given.parallelism,
     )

@@ -3,15 +3,14 @@
 import asyncio
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 
 from activities.stream_io import AggregateResult
 from benchmarks.bench_stack import BenchStack
-from benchmarks.history import ActivitySpan, busy_seconds, stage_seconds, sums
+from benchmarks.history import ActivitySpan, activity_spans, busy_seconds, stage_seconds, sums
 from benchmarks.line import Line, emit, median, say
 from benchmarks.machine import Usage, watched
 from benchmarks.options import Options
@@ -152,23 +151,10 @@ async def _check_events(
 async def _read_history(
     client: Client, handle: WorkflowHandle[object, StreamResult], run: Run
 ) -> None:
-    asked: dict[int, tuple[str, float]] = {}
-    begun: dict[int, tuple[int, float]] = {}
     events = [event async for event in handle.fetch_history_events()]
-    for event in events:
-        at_s = event.event_time.ToMicroseconds() / 1e6
-        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
-            kind = event.activity_task_scheduled_event_attributes.activity_type.name
-            asked[event.event_id] = (kind, at_s)
-        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
-            scheduled = event.activity_task_started_event_attributes.scheduled_event_id
-            begun[event.event_id] = (scheduled, at_s)
-        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
-            done = event.activity_task_completed_event_attributes
-            scheduled, started_s = begun[done.started_event_id]
-            name, queued_s = asked[scheduled]
-            timings = await _timings(client, event) if name == RANGES else {}
-            run.spans.append(ActivitySpan(name, queued_s, started_s, at_s, timings))
+    for span, event in activity_spans(events):
+        timings = await _timings(client, event) if span.name == RANGES else {}
+        run.spans.append(replace(span, timings_us=timings))
     run.history_events = len(events)
     run.history_bytes = sum(event.ByteSize() for event in events)
 

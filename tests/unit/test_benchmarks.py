@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from benchmarks.etl_limit import shares
+from benchmarks.etl_peer import PEERS, find_peers
 from benchmarks.history import ActivitySpan, busy_seconds, stage_seconds, sums
 from benchmarks.latency import PARTITIONS, Appends, latencies_ms, latency_spec
 from benchmarks.line import Line, percentile
@@ -50,6 +52,23 @@ def test_a_window_closes_when_the_last_partition_passed_its_end() -> None:
 
 def test_the_stream_of_the_latency_scenario_compiles() -> None:
     assert compile_stream(latency_spec("topic", "table")).windowing.size_ms == 1_000
+
+
+def test_a_loader_that_the_environment_does_not_name_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for peer in PEERS:
+        monkeypatch.delenv(peer.variable, raising=False)
+    monkeypatch.setenv("SLUICE_BENCH_DLT_PYTHON", "/somewhere/python")
+    assert [peer.name for peer in find_peers()] == ["dlt"]
+    assert "sling is left out: SLUICE_BENCH_SLING_PYTHON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("rows", "streams"), [(1, 1), (7, 3), (5_000_000, 8)])
+def test_the_streams_of_a_bare_copy_share_all_rows(rows: int, streams: int) -> None:
+    found = [n for first, last in shares(rows, streams) for n in (first, last)]
+    assert (found[0], found[-1]) == (1, rows)
+    assert all(last + 1 == first for last, first in zip(found[1:-1:2], found[2::2], strict=True))
 
 
 def test_all_scenarios_run_by_default_and_an_unknown_one_is_a_usage_error(
