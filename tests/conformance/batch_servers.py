@@ -72,6 +72,8 @@ async def clickhouse_case(url: str, name: str) -> AsyncIterator[BatchCase]:
         opened.append(_HookedConnection(settings, hook))
         return ClickHouseBatchTarget(opened[-1])
 
+    others = await _staging_in_clickhouse(connection)
+
     async def catalogue() -> dict[str, str]:
         client = await connection.client()
         tables = await client.query(
@@ -81,6 +83,8 @@ async def clickhouse_case(url: str, name: str) -> AsyncIterator[BatchCase]:
         )
         found = {}
         for table, engine, query in tables.result_rows:
+            if table in others:
+                continue
             source = f"`{table}`" + (" FINAL" if engine.startswith("Replacing") else "")
             content = await client.query(f"SELECT count(), sum(cityHash64(*)) FROM {source}")
             found[table] = f"{query} {content.result_rows}"
@@ -89,6 +93,16 @@ async def clickhouse_case(url: str, name: str) -> AsyncIterator[BatchCase]:
     yield BatchCase("clickhouse", ClickHouseBatchTarget(connection), catalogue, hooked, name)
     for one in opened:
         await one.close()
+
+
+async def _staging_in_clickhouse(connection: ClickHouseConnection) -> set[str]:
+    """Name the staging that tests of crashes left on this server."""
+    client = await connection.client()
+    found = await client.query(
+        "SELECT name FROM system.tables WHERE database = currentDatabase() "
+        "AND startsWith(name, 'sluice_stage_')"
+    )
+    return {str(row[0]) for row in found.result_rows}
 
 
 class _HookedStore(ObstoreStore):
@@ -202,9 +216,15 @@ async def postgres_case(dsn: str, name: str, kind: str) -> AsyncIterator[BatchCa
         opened.append(Hooked(dsn))
         return opened[-1]
 
+    # Tests of crashes leave staging on the server, which is none of this case.
+    left = await connection.fetch(_TABLES, name)
+    others = {row["name"] for row in left if row["name"].startswith("sluice_stage_")}
+
     async def catalogue() -> dict[str, str]:
         found = {}
         for table in await connection.fetch(_TABLES, name):
+            if table["name"] in others:
+                continue
             content = await connection.fetchval(
                 "SELECT coalesce(string_agg(t::text, chr(10) ORDER BY t::text), '') FROM "
                 f'"{table["name"]}" AS t'
