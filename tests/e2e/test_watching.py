@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from starter.worker_process import QUEUES
 from tests.e2e.command import Sluice, interrupt_after_first_line
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -48,7 +49,7 @@ def test_endless_stream_is_left_and_steered_from_the_command_line(sluice: Sluice
 
 def ready_files(sluice: Sluice, owner: int) -> list[Path]:
     folder = sluice.settings.data_dir / "run"
-    return [folder / f"{queue}-{owner}-1.ready" for queue in ("stream", "stream-compute")]
+    return [folder / f"{queue}-{owner}-1.ready" for queue in QUEUES]
 
 
 def test_worker_command_serves_a_namespace_until_sigterm(
@@ -71,5 +72,5 @@ def test_worker_command_serves_a_namespace_until_sigterm(
         worker.send_signal(signal.SIGTERM)
         _, err = worker.communicate()
     assert worker.returncode == 0
-    assert "stopping 2 worker processes" in err
+    assert "stopping 4 worker processes" in err
     assert "Traceback" not in err
