@@ -76,7 +76,13 @@ async def mortal_worker(
             cwd=settings.project_dir,
             stdout=output, stderr=output,
         )  # fmt: skip
+    ready = settings.data_dir / "run" / f"{name}.ready"
     try:
+        # A query that no worker takes within ten seconds fails; a busy machine starts one slower.
+        async def begun() -> bool:
+            return worker.returncode is not None or await asyncio.to_thread(ready.exists)
+
+        await wait_for(begun, bool)
         yield worker
     finally:
         if worker.returncode is None:
