@@ -25,7 +25,7 @@ _SAME = "@seen"
 """Stands for what the partition remembers, in a range that is planned for it."""
 
 _PAIRS = ("stale", "passed")
-_COUNTS = ("rows_from",)
+_COUNTS = ("rows_from", "written_to")
 """What came after states had been packed; what no partition has is left out."""
 
 _OFFSETS = ("planned", "end", "until")

@@ -36,9 +36,11 @@ def expect_rows(state: StreamState, since: dict[int, int], *, takes_back: bool) 
     total = 0
     for number, partition in state.partitions.items():
         left = [span for span in partition.stale if span[1] > upto[number]]
-        stop = max([partition.cursor, *(stop for _, stop in left)])
+        stop = max([partition.cursor, partition.written_to, *(stop for _, stop in left)])
         if takes_back:
             left = [(since[number], stop)] if stop > since[number] else []
+        # Rows that stay now may have to go with a later rewind, which begins before all of them.
+        partition.written_to = 0 if takes_back else stop
         partition.stale = left
         total += sum(stop - start for start, stop in left)
     state.stale_step = total // STEPS

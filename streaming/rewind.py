@@ -171,6 +171,7 @@ def apply_rewind(
             seen=partition.seen if stays else None,
             stale=partition.stale,
             passed=[entry for entry in partition.passed if entry[0] <= offset],
+            written_to=partition.written_to if partition.written_to > offset else 0,
             rows_from=since if (since := rewind.rows_from[number]) > offset else 0,
         )
 

@@ -54,6 +54,8 @@ class PartitionState(_Mutable):
             before the rows of older epochs there go.
         passed: What is known of the event times that de-duplication knew before some offsets: the
             maximum of what passed all steps, exactly.
+        written_to: Offset up to which older epochs wrote rows that no rewind has taken back, of a
+            raw stream with an identity; 0 where the cursor or `stale` tell.
         rows_from: Events before it are read for what de-duplication has to know; rows of an older
             epoch hold them.
     """
@@ -71,6 +73,7 @@ class PartitionState(_Mutable):
     stale: list[tuple[int, int]] = []
     passed: list[Entry] = []
     rows_from: int = 0
+    written_to: int = 0
 
     @property
     def target(self) -> int:

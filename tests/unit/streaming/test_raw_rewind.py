@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.errors import OffsetLostError, UsageError
@@ -116,6 +116,18 @@ def last_by_id(log: Log, starts: dict[int, int], stops: dict[int, int]) -> dict[
     }
 
 
+# A rewind that takes nothing back, and then one to the beginning before anything was read again:
+# the rows of the first partition were forgotten, and stayed.
+@example(
+    log={1: [Event(0, "a", 1, 1)], 0: [Event(0, "a", 0, 0)]},
+    before=[],
+    rewinds=[
+        (RewindTo(time_ms=0), [], True),
+        (RewindTo(offsets={1: 0}), [], False),
+        (RewindTo(time_ms=0), [], False),
+    ],
+    ended=False,
+)
 @settings(max_examples=60, deadline=None)
 @given(log=LOGS, before=STEP_LISTS, rewinds=REWINDS, ended=st.booleans())
 def test_by_event_id_rows_go_only_if_all_is_read_again(
