@@ -1,6 +1,7 @@
 """The record of an ETL pipeline's runs: their numbers, and what those that ended left behind."""
 
 import json
+from collections.abc import Callable
 
 from activities.etl_io import Release
 from batch.chunk import BatchLedger, CursorWindow
@@ -116,15 +117,20 @@ class PipelineHistory:
 
     async def last_published(self) -> RunRecord | None:
         """Give the newest run that published rows of its own window."""
-        for record in await self.newest(NEWEST, "published"):
-            if record.release_of is None:
-                return record
-        return None
+        return await self._last(lambda one: one.release_of is None)
 
     async def let_through(self, slot: str) -> Release | None:
         """Give what was let through of a slot as readers see it now; None when nothing was."""
-        published = await self.newest(NEWEST, "published")
-        return next((one.release for one in published if one.slot == slot), None)
+        last = await self._last(lambda one: one.slot == slot)
+        return None if last is None else last.release
+
+    async def _last(self, wanted: Callable[[RunRecord], bool]) -> RunRecord | None:
+        """Give the newest published run that is wanted, however long ago it was."""
+        for key in reversed(await self._store.keys(self._records)):
+            record = await self.find(_number(key))
+            if record is not None and record.state == "published" and wanted(record):
+                return record
+        return None
 
     async def entries(self) -> list[HistoryEntry]:
         """Give what is kept of the quality of past runs, oldest first."""

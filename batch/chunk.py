@@ -27,12 +27,14 @@ class CursorWindow(Model):
         start_open: Whether `start` itself is left out.
         end: First value that is left out.
         end_closed: Whether `end` itself is read, too.
+        empty: Whether nothing is read: the source had no row when the end was fixed.
     """
 
     start: str | None = None
     start_open: bool = False
     end: str | None = None
     end_closed: bool = False
+    empty: bool = False
 
 
 class Settled(Model):

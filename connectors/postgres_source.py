@@ -203,7 +203,9 @@ class PostgresBatchSource:
             f"SELECT max({name})::text FROM {self._from} WHERE {above}"
         )
         if highest is None:
-            return wanted.model_copy(update={"end": wanted.start, "end_closed": False})
+            # The next run begins where this one would have: what it has read stays left out.
+            nothing = {"end": wanted.start, "end_closed": wanted.start_open, "empty": True}
+            return wanted.model_copy(update=nothing)
         return wanted.model_copy(update={"end": str(highest), "end_closed": True})
 
     async def _pages(self, connection: asyncpg.Connection) -> int | None:
@@ -231,7 +233,7 @@ class PostgresBatchSource:
         by_pages: bool,
     ) -> list[Chunk]:
         columns = await self._known(connection)
-        if window.start is not None and window.start == window.end and not window.end_closed:
+        if window.empty:
             return []
         windowed = window.start is not None or window.end is not None
         key = self._source.cursor if windowed else self._source.key

@@ -135,14 +135,25 @@ async def test_without_an_interval_the_end_is_fixed_at_the_greatest_cursor(
     assert rest == [20000]
 
 
-async def test_nothing_new_is_no_chunk(connection: asyncpg.Connection, postgres_dsn: str) -> None:
-    await filled(connection, "source_quiet", 10)
+@pytest.mark.parametrize("rows", [0, 10])
+async def test_a_run_without_news_reads_nothing_and_the_next_one_nothing_twice(
+    connection: asyncpg.Connection, postgres_dsn: str, rows: int
+) -> None:
+    # The quiet run forgot that its first value had been read; on an empty table it had no end,
+    # and what came meanwhile was read by it and by the next one.
+    await filled(connection, "source_quiet", rows)
     source = PostgresBatchSource(postgres_dsn, PostgresSource(table="source_quiet", cursor="id"))
     shape = await source.describe()
+    wanted = CursorWindow(start="100", start_open=True) if rows else NO_WINDOW
 
-    settled = await source.settle(CursorWindow(start="100", start_open=True), None)
+    quiet = (await source.settle(wanted, None)).window
+    await connection.execute("INSERT INTO source_quiet VALUES (20000, 'later', now())")
+    assert await source.plan(shape, quiet, 1_000) == []
 
-    assert await source.plan(shape, settled.window, 1_000) == []
+    following = CursorWindow(start=quiet.end, start_open=quiet.end_closed)
+    window = (await source.settle(following, None)).window
+    found = await ids(source, shape, window, await source.plan(shape, window, 1_000))
+    assert found == [20000]
 
 
 async def test_a_row_that_commits_late_is_waited_for(
