@@ -1,7 +1,6 @@
 """Take extracted chunks through steps and checks: clean rows, and those that were rejected."""
 
 import asyncio
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -28,10 +27,10 @@ from batch.promise import Promised
 from batch.quarantine import QUARANTINE, quarantine_records
 from batch.row_check import CompiledRowChecks
 from batch.unique import PASS, UniqueCheck
-from common.names import etl_prefix
 from common.payloads import ObjectStore, Ref
 from contracts.field_dtype import polars_type
 from contracts.field_type_parse import parse_field_type
+from streaming.frame import from_bytes, to_bytes
 
 
 @dataclass
@@ -76,7 +75,7 @@ class EtlCleanActivities:
         if plan.steps.grouping is not None:  # the gate looks at the groups
             plan = replace(plan, gate=replace(plan.gate, rows=CompiledRowChecks(())))
         taken = await self._take(folder, run, plan, number)
-        prefix = _prefix(run)
+        prefix = run.prefix
         for place, (_, unique) in enumerate(plan.gate.promises.unique):
             keys = [part.keys[place] for part in taken.promised]
             await self._store_keys(run, f"promised-{place}", unique, number, keys)
@@ -91,7 +90,7 @@ class EtlCleanActivities:
         )
         if plan.steps.grouping is not None:
             partial = await asyncio.to_thread(plan.steps.group, taken.parts)
-            content = await asyncio.to_thread(_ipc, partial)
+            content = await asyncio.to_thread(to_bytes, partial)
             ref = await self._lake.put(f"{prefix}/clean/groups-{number:05d}", content, "arrow")
             promised = await asyncio.to_thread(plan.gate.promises.merged, taken.promised)
             profile = plan.gate.profile(number, [], taken.tallies, "extracted", promised)
@@ -120,7 +119,7 @@ class EtlCleanActivities:
 
     async def _keep_profile(self, run: PinnedRun, number: int, profile: Profile) -> Ref:
         content = profile.model_dump_json().encode()
-        return await self._lake.put(f"{_prefix(run)}/clean/profile-{number:05d}", content, "json")
+        return await self._lake.put(f"{run.prefix}/clean/profile-{number:05d}", content, "json")
 
     async def _take(
         self, folder: RunFolder, run: PinnedRun, plan: CleanPlan, number: int
@@ -161,7 +160,7 @@ class EtlCleanActivities:
         self, run: PinnedRun, plan: CleanPlan, number: int, taken: _Taken
     ) -> dict[str, object]:
         """Store clean rows, the keys that must be unique, and what the gate needs to know."""
-        prefix = f"{_prefix(run)}/clean"
+        prefix = f"{run.prefix}/clean"
         drops = drops_repeated(run.spec)
         parts = taken.landed
         if parts is None:
@@ -198,8 +197,8 @@ class EtlCleanActivities:
         together = pl.concat(keys) if keys else pl.DataFrame()
         for turn in range(unique.passes if keys else 0):
             found = together.filter(pl.col(PASS) == turn)
-            key = f"{_prefix(run)}/clean/{name}-{turn:04d}/{number:05d}.arrow"
-            await self._lake.create(key, await asyncio.to_thread(_ipc, found))
+            key = f"{run.prefix}/clean/{name}-{turn:04d}/{number:05d}.arrow"
+            await self._lake.create(key, await asyncio.to_thread(to_bytes, found))
 
     async def _quarantine(
         self, run: PinnedRun, number: int, rejected: list[pl.DataFrame]
@@ -208,7 +207,7 @@ class EtlCleanActivities:
         if found.is_empty():
             return None
         content = await asyncio.to_thread(encode, arrow(found))
-        prefix = f"{_prefix(run)}/quarantine/chunk-{number:05d}"
+        prefix = f"{run.prefix}/quarantine/chunk-{number:05d}"
         return await self._lake.put(prefix, content, "parquet")
 
     @activity.defn(name="etl.group")
@@ -238,9 +237,7 @@ class EtlCleanActivities:
 
     async def _group(self, run: PinnedRun, plan: CleanPlan, chunks: list[CleanChunk]) -> CleanChunk:
         partials = [
-            pl.read_ipc(io.BytesIO(await self._lake.get(part)))
-            for chunk in chunks
-            for part in chunk.parts
+            from_bytes(await self._lake.get(part)) for chunk in chunks for part in chunk.parts
         ]
         combined = await asyncio.to_thread(plan.steps.combine, partials)
         checked, tallies = await asyncio.to_thread(plan.gate.rows.apply, combined, len(chunks))
@@ -275,15 +272,5 @@ async def bound_plan(store: ObjectStore, folder: RunFolder, run: PinnedRun) -> C
     return replace(plan, released=frozenset(released))
 
 
-def _ipc(rows: pl.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    rows.write_ipc(buffer, compression="lz4")
-    return buffer.getvalue()
-
-
 def _schema(columns: Mapping[str, str]) -> pl.Schema:
     return pl.Schema({name: polars_type(parse_field_type(kind)) for name, kind in columns.items()})
-
-
-def _prefix(run: PinnedRun) -> str:
-    return f"{etl_prefix(run.spec.name)}/runs/{run.run:06d}"

@@ -16,7 +16,6 @@ from activities.heartbeat import with_heartbeats
 from activities.parquet_part import PartWriter, encode
 from batch.chunk import Chunk, CursorWindow, ExtractedChunk, SourceShape
 from batch.quarantine import QUARANTINE
-from common.names import etl_prefix
 from common.payloads import ObjectStore
 from contracts.field_dtype import polars_type
 from contracts.field_type_parse import parse_field_type
@@ -137,7 +136,7 @@ async def extracted_chunk(folder: RunFolder, number: int) -> ExtractedChunk:
 def raw_prefix(run: PinnedRun) -> str:
     """Give the folder of a run in the lake's raw zone, by the day of its interval."""
     day = run.interval.day if run.interval is not None else "all"
-    return f"{etl_prefix(run.spec.name)}/runs/{run.run:06d}/raw/{day}"
+    return f"{run.prefix}/raw/{day}"
 
 
 def raw_schema(shape: SourceShape) -> pa.Schema:

@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 from common.errors import FatalError
-from common.names import etl_prefix
+from common.names import etl_run_prefix
 from common.payloads import Model, ObjectStore
 
 M = TypeVar("M", bound=Model)
@@ -19,7 +19,7 @@ class RunFolder:
     def __init__(self, store: ObjectStore, pipeline: str, run: int) -> None:
         self._store = store
         self.pipeline, self.run = pipeline, run
-        self.prefix = f"{etl_prefix(pipeline)}/runs/{run:06d}"
+        self.prefix = etl_run_prefix(pipeline, run)
 
     async def keep(self, name: str, value: M) -> M:
         """Keep a value unless there is one; gives the one that is kept."""

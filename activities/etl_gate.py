@@ -1,7 +1,6 @@
 """Audit a whole batch before anyone can read it, and keep the evidence."""
 
 import asyncio
-import io
 
 import polars as pl
 from temporalio import activity
@@ -31,8 +30,8 @@ from batch.profile import Profile
 from batch.quality_trend import falls_below
 from batch.quarantine import quarantine_records
 from batch.unique import CHUNK, PLACE, REPEATED, UniqueCheck
-from common.names import etl_prefix
 from common.payloads import ObjectStore
+from streaming.frame import from_bytes, to_bytes
 from streaming.resource import RECORD
 
 MOST_LINES = 20
@@ -73,8 +72,8 @@ class EtlGateActivities:
         return await folder.keep("repeated", result)
 
     async def _keep(self, run: PinnedRun, name: str, repeated: pl.DataFrame) -> None:
-        content = await asyncio.to_thread(_ipc, repeated)
-        await self._lake.create(f"{_prefix(run)}/clean/repeated-{name}.arrow", content)
+        content = await asyncio.to_thread(to_bytes, repeated)
+        await self._lake.create(f"{run.prefix}/clean/repeated-{name}.arrow", content)
 
     async def _repeated(
         self, run: PinnedRun, name: str, unique: UniqueCheck, count: int
@@ -83,10 +82,10 @@ class EtlGateActivities:
         for turn in range(unique.passes):
             keys: list[pl.DataFrame] = []
             for number in range(count):
-                key = f"{_prefix(run)}/clean/{name}-{turn:04d}/{number:05d}.arrow"
+                key = f"{run.prefix}/clean/{name}-{turn:04d}/{number:05d}.arrow"
                 content = await self._lake.read(key)
                 if content is not None:
-                    keys.append(pl.read_ipc(io.BytesIO(content)))
+                    keys.append(from_bytes(content))
             found.append(await asyncio.to_thread(unique.repeated, keys))
         return pl.concat(found).sort(CHUNK, PLACE)
 
@@ -111,7 +110,7 @@ class EtlGateActivities:
             rows += int(records.is_in(rejected[RECORD].implode()).sum())
         content = await self._contents(folder, run, plan, number, rejected)
         table = await asyncio.to_thread(encode, arrow(content))
-        prefix = f"{_prefix(run)}/quarantine/repeated-{number:05d}"
+        prefix = f"{run.prefix}/quarantine/repeated-{number:05d}"
         ref = await self._lake.put(prefix, table, "parquet")
         dropped = DroppedRows(records=rejected[RECORD].to_list(), rows=rows, quarantine=ref)
         return await folder.keep(f"{DROPPED}/{number:05d}", dropped)
@@ -173,7 +172,7 @@ class EtlGateActivities:
             decide, plan.gate, profiles, facts, run.spec.name, run.slot, run_name
         )
         content = report.model_dump_json(indent=1).encode()
-        ref = await self._lake.put(f"{_prefix(run)}/report/gate", content, "json")
+        ref = await self._lake.put(f"{run.prefix}/report/gate", content, "json")
         quarantine = [one.quarantine for one in chunks if one.quarantine is not None]
         quarantine += [one.quarantine for one in last if is_grouped(run) and one.quarantine]
         quarantine += [one.quarantine for one in dropped if one is not None and one.quarantine]
@@ -228,17 +227,7 @@ class EtlGateActivities:
         promised = enumerate(plan.gate.promises.unique)
         named += [(f"promised-{place}", key) for place, (key, _) in promised]
         for name, key in named:
-            content = await self._lake.read(f"{_prefix(run)}/clean/repeated-{name}.arrow")
+            content = await self._lake.read(f"{run.prefix}/clean/repeated-{name}.arrow")
             if content is not None:
-                found[key] = pl.read_ipc(io.BytesIO(content))
+                found[key] = from_bytes(content)
         return found
-
-
-def _ipc(rows: pl.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    rows.write_ipc(buffer, compression="lz4")
-    return buffer.getvalue()
-
-
-def _prefix(run: PinnedRun) -> str:
-    return f"{etl_prefix(run.spec.name)}/runs/{run.run:06d}"

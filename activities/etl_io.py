@@ -3,6 +3,7 @@
 from batch.chunk import BatchLedger, Chunk, CursorWindow, SourceShape
 from batch.gate_report import Verdict
 from batch.schema_change import SchemaDecision
+from common.names import etl_run_prefix
 from common.payloads import Model, Ref
 from pipelines.data_interval import DataInterval
 from pipelines.etl import EtlSpec
@@ -62,6 +63,11 @@ class PinnedRun(Model):
     interval: DataInterval | None = None
     release: Release | None = None
     references: dict[int, Ref] = {}
+
+    @property
+    def prefix(self) -> str:
+        """Where everything of the run is, in the object store and in the lake."""
+        return etl_run_prefix(self.spec.name, self.run)
 
 
 class EtlOpened(Model):

@@ -31,7 +31,7 @@ from activities.parquet_part import arrow, read_part
 from batch.batch_step import without
 from batch.chunk import CleanChunk
 from common.errors import FatalError
-from common.names import etl_prefix
+from common.names import etl_run_prefix
 from common.payloads import ObjectStore
 
 CLEAN = "clean"
@@ -185,13 +185,13 @@ class EtlPublishActivities:
 
     async def _tidy(self, run: PinnedRun, *, published: bool) -> None:
         """Remove the clean rows of this run, and what older runs of its interval left."""
-        mine = f"{etl_prefix(run.spec.name)}/runs/{run.run:06d}"
+        mine = run.prefix
         for zone in ("clean",) if published else ("clean", "raw"):
             await self._lake.delete(await self._lake.keys(f"{mine}/{zone}/"))
         history = PipelineHistory(self._store, run.spec.name)
         label = run.interval.label if run.interval is not None else ""
         for number in await history.before(run.run, label):
-            prefix = f"{etl_prefix(run.spec.name)}/runs/{number:06d}/"
+            prefix = f"{etl_run_prefix(run.spec.name, number)}/"
             if await history.find(number) is not None:
                 if published:  # a blocked run takes nobody's place
                     await self._lake.delete(await self._lake.keys(f"{prefix}raw/"))

@@ -12,7 +12,6 @@ from activities.heartbeat import with_heartbeats
 from batch.clean_plan import typed
 from batch.report import ReportBuilder, ReportResult
 from batch.report_html import ReportSubject, report_page
-from common.names import etl_prefix
 from common.payloads import ObjectStore
 from pipelines.report import ReportSpec
 
@@ -46,7 +45,7 @@ class EtlReportActivities:
         result = await self._computed(folder, run, spec)
         subject = ReportSubject(run.spec.name, run.slot, run.run, run.spec.timezone, now_us)
         page = await asyncio.to_thread(report_page, spec, result, subject)
-        prefix = f"{etl_prefix(run.spec.name)}/runs/{run.run:06d}/page"
+        prefix = f"{run.prefix}/page"
         return ReportWritten(page=await self._lake.put(prefix, page.encode(), "html"))
 
     async def _computed(self, folder: RunFolder, run: PinnedRun, spec: ReportSpec) -> ReportResult:

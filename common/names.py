@@ -21,6 +21,11 @@ def etl_prefix(pipeline: str) -> str:
     return f"etl/{pipeline}"
 
 
+def etl_run_prefix(pipeline: str, run: int) -> str:
+    """Give the prefix, in the object store and in the lake, of everything of one run."""
+    return f"{etl_prefix(pipeline)}/runs/{run:06d}"
+
+
 def dataset_prefix(dataset: str) -> str:
     """Give the object store's prefix of what is announced of a dataset."""
     return f"datasets/{dataset}"
