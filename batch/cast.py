@@ -62,7 +62,13 @@ def as_text(column: pl.Series, kind: FieldType) -> pl.Series:
 
 
 def _number_exactly(column: pl.Series, target: FieldType) -> pl.Series:
-    result = column.cast(polars_type(target), strict=False)
+    if target.base == "decimal" and column.dtype.is_float():
+        # polars gives null above the bound, and raises for what rounds to just the bound.
+        places = target.scale or 0
+        bound = 10.0 ** ((target.precision or 38) - places) - 0.5 * 10.0**-places
+        result = column.set(column.abs() >= bound, None).cast(polars_type(target), strict=False)
+    else:
+        result = column.cast(polars_type(target), strict=False)
     # What was rounded or cut is not the same when it is converted back.
     back = result.cast(column.dtype, strict=False)
     return result.set(back.ne_missing(column), None)

@@ -99,6 +99,7 @@ def test_decimal_becomes_another_one_or_a_whole_number_exactly(
     ]
 
 
+@example(values=[1e10, -1e10, 9_999_999_999.999, 9_999_999_999.5])
 @given(st.lists(st.floats() | st.sampled_from([0.1, 12.34, 1.005]), min_size=1))
 def test_float_becomes_a_decimal_that_reads_back_the_same_or_nothing(values: list[float]) -> None:
     for value, got in zip(values, cast(list(values), "float64", "decimal(12,2)"), strict=True):
