@@ -1,7 +1,6 @@
 """Workers that are deployed anew while a flush of several chunks is written: nothing is lost."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,9 +30,6 @@ CUSTOMERS = 2_000_000
 DAY_MS = 86_400_000
 KINDS = ("clickhouse", "postgres", "kafka")
 SECOND_CHUNK = ("before:write:clickhouse", 2)
-NOTICE_S = 5.0
-"""From the end of its grace a stopping worker gets so long to hand back and close, on a busy
-machine."""
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +65,8 @@ def daily_spec(settings: Settings, name: str) -> StreamSpec:
     return spec.model_copy(update=changes)
 
 
-async def deploy(settings: Settings, stream: StreamOnStack, manner: Manner) -> float:
-    """Replace the worker by a new one at the second chunk; gives the seconds that it took to end.
+async def deploy(settings: Settings, stream: StreamOnStack, manner: Manner) -> None:
+    """Replace the worker by a new one at the second chunk.
 
     The new one starts as soon as the old one knows that it has to stop.
     """
@@ -79,12 +75,9 @@ async def deploy(settings: Settings, stream: StreamOnStack, manner: Manner) -> f
     async with mortal_worker(settings, Death(*SECOND_CHUNK, manner), name=name) as old:
         await there(ready, wanted=True)
         await there(ready, wanted=False)
-        began = time.monotonic()
         async with mortal_worker(settings, Death("never", 0)):
             assert await old.wait() == 0
-            took_s = time.monotonic() - began
             await stream.handle.result()
-    return took_s
 
 
 async def there(path: Path, *, wanted: bool) -> None:
@@ -128,7 +121,7 @@ async def test_stream_survives_a_deployment_in_the_middle_of_a_flush(
     settings = there.model_copy(update={"worker": worker})
     stream = StreamOnStack(settings, daily_spec(settings, f"deployed-{manner.replace(' ', '-')}"))
     await stream.start()
-    took_s = await deploy(settings, stream, manner)
+    await deploy(settings, stream, manner)
     result = await stream.handle.result()
 
     assert result.state == "completed"
@@ -140,7 +133,6 @@ async def test_stream_survives_a_deployment_in_the_middle_of_a_flush(
         found = compare(expected, await stream.view(kind), stream.key)
         assert found.different_rows == 0, (kind, found.examples)
 
-    assert took_s < grace_s + NOTICE_S
     events = await events_of(stream)
     lost = (
         EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED,
