@@ -25,7 +25,7 @@ from pipelines.stream import StreamSpec
 from streaming.floor import look_up
 from streaming.loss import LogSurvey, accept_loss
 from streaming.plan import compile_stream
-from streaming.rewind import apply_rewind, plan_rewind, times_to_look_up
+from streaming.rewind import apply_rewind, plan_rewind, require_room, times_to_look_up
 from streaming.room import require_partitions
 from streaming.state import PartitionState, SinkCursor, StreamState, decode_state
 from streaming.status import StreamFrom, StreamUntil
@@ -64,6 +64,7 @@ class StreamBookActivities:
                 times = times_to_look_up(state, task.spec, windows, task.rewind)
                 bounds = look_up(windows, times)
                 rewind = plan_rewind(state, task.spec, windows, task.rewind, topic.start, bounds)
+                require_room(state, task.spec, rewind)
             await record.take(saved, task.owner)
             if rewind is not None:
                 claimed = await _claim(record, task.owner, state.epoch, epoch)

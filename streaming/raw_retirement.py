@@ -20,7 +20,24 @@ from streaming.state import (
 )
 
 
-def expect_rows(state: StreamState, since: dict[int, int], *, takes_back: bool) -> None:
+def left_behind(
+    state: StreamState, since: dict[int, int], *, takes_back: bool
+) -> list[PartitionSpan]:
+    """List what the epoch that ends has passed and not yet taken back, as a rewind begins.
+
+    What is written again from `since` on is taken back then, if anything is.
+    """
+    upto = {n: since[n] if takes_back else p.cursor for n, p in state.partitions.items()}
+    return _passed(state, upto)
+
+
+def expect_rows(
+    state: StreamState,
+    since: dict[int, int],
+    *,
+    takes_back: bool,
+    once: Callable[[], bool] = lambda: True,
+) -> None:
     """Note from which offsets on the rows of older epochs may have to go, as a rewind begins.
 
     What the rewound epoch has passed before there is frozen at once.
@@ -30,12 +47,18 @@ def expect_rows(state: StreamState, since: dict[int, int], *, takes_back: bool) 
         since: Where each partition's rows are written again from, at most its cursor.
         takes_back: Whether rows that do not occur again go; of those that a rewind before this one
             has still to take back, the ones that no row of its epoch can have replaced go anyway.
+        once: Whether what is frozen is no longer expected, asked where it matters: in a later epoch
+            the rows that this one wrote there would go.
     """
-    upto = {n: since[n] if takes_back else p.cursor for n, p in state.partitions.items()}
-    _freeze(state, _passed(state, upto))
+    passed = left_behind(state, since, takes_back=takes_back)
+    _freeze(state, passed)
+    if passed and not takes_back and once():
+        for partition in state.partitions.values():
+            spare(partition, 0, partition.cursor)
     total = 0
     for number, partition in state.partitions.items():
-        left = [span for span in partition.stale if span[1] > upto[number]]
+        upto = since[number] if takes_back else partition.cursor
+        left = [span for span in partition.stale if span[1] > upto]
         stop = max([partition.cursor, partition.written_to, *(stop for _, stop in left)])
         if takes_back:
             left = [(since[number], stop)] if stop > since[number] else []

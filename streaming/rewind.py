@@ -5,7 +5,7 @@ it on are computed again in a new epoch, from offsets before which no record was
 raw stream has no floor: it writes its events again from such offsets on, or from any.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from common.duration import format_time
@@ -17,7 +17,7 @@ from streaming.floor import EARLIEST_MS, Floors, open_from
 from streaming.ledger import Ledger
 from streaming.offset_index import Entry, last_at
 from streaming.progress import RangeResult
-from streaming.raw_retirement import expect_rows
+from streaming.raw_retirement import expect_rows, left_behind
 from streaming.restart import (
     exact_from,
     is_beginning,
@@ -29,6 +29,7 @@ from streaming.restart import (
     restarted_index,
 )
 from streaming.retirement import settle_below
+from streaming.room import has_retirement_room
 from streaming.seen import let_go
 from streaming.state import PartitionState, Retiring, StreamState
 from streaming.status import RewindTo
@@ -134,15 +135,44 @@ def times_to_look_up(
     return times if open_ms is None else [*times, open_ms]
 
 
+def require_room(state: StreamState, spec: StreamSpec, rewind: Rewind) -> None:
+    """Refuse a rewind while sinks have too much to take back of those before it.
+
+    Each one may leave a flush behind that says which rows go, and they wait in the state.
+
+    Raises:
+        UsageError: There is no room for one more.
+    """
+    waiting = [flush for flush in state.flushes if flush.retire is not None]
+    spans = 0
+    if rewind.floor_ms is None:
+        spans = len(left_behind(state, rewind.rows_from, takes_back=rewind.takes_back))
+    if has_retirement_room(state, spans):
+        return
+    last = waiting[-1].flush_seq
+    behind = ", ".join(f"`{c.name}`" for c in state.sinks if c.done < last)
+    raise UsageError(
+        f"rewind of stream `{spec.name}`: expected the sinks to have taken back most of what older "
+        f"epochs wrote, got {len(waiting)} steps of earlier rewinds that wait for {behind}; wait "
+        "until `sluice stream status` shows no pending flushes, and rewind then"
+    )
+
+
 def apply_rewind(
-    state: StreamState, windows: Windowing, rewind: Rewind, epoch: int, now_ms: int
+    state: StreamState,
+    windows: Windowing,
+    rewind: Rewind,
+    epoch: int,
+    now_ms: int,
+    once: Callable[[], bool] = lambda: True,
 ) -> None:
     """Turn a state back: a new epoch, its watermark, maxima and ledger from the beginning.
 
     What older epochs have frozen for sinks and side outputs is still delivered, under their number.
+    `once` is as in `expect_rows`.
     """
     if rewind.floor_ms is None:
-        expect_rows(state, rewind.rows_from, takes_back=rewind.takes_back)
+        expect_rows(state, rewind.rows_from, takes_back=rewind.takes_back, once=once)
         _pin_epoch(state)
     else:
         settle_below(state, windows, rewind.floor_ms)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from common.errors import UsageError
 from pipelines.stream import StreamSpec
 from streaming.segment import Blob
-from streaming.state import RangeTask, StreamState
+from streaming.state import OffsetRetirement, RangeTask, StreamState
 
 PAYLOAD_BYTES = 256 * 1024
 """What the Web UI, the history and a workflow step take without ado; the server's limit is 2 MB."""
@@ -31,6 +31,11 @@ SEEN_TABLES = 512
 SEEN_BYTES = 16 * 1024
 DEDUPLICATION_BYTES = 48 * 1024
 """Of all partitions: tables of seen keys, and the newest ones inline; what both leave less room."""
+
+MOST_RETIREMENTS = 32
+LEAST_SPANS = 256
+"""Retirements that may wait when a stream is rewound; and of a raw stream their spans of offsets,
+where twice its partitions are fewer."""
 
 PIECE_RECORDS = 10_000
 """About so many records of a range, late or raw, are one object."""
@@ -94,6 +99,14 @@ def flush_bytes(spec: StreamSpec) -> int:
 def waiting(state: StreamState) -> int:
     """Count the objects that wait for a merge, a sink or a side output."""
     return len(state.segments) + sum(1 for _ in _tables(state))
+
+
+def has_retirement_room(state: StreamState, spans: int) -> bool:
+    """Tell whether one more retirement, of so many spans of offsets, may wait beside the others."""
+    waiting = [flush.retire for flush in state.flushes if flush.retire is not None]
+    known = sum(len(what.spans) for what in waiting if isinstance(what, OffsetRetirement))
+    most = max(LEAST_SPANS, 2 * len(state.partitions))
+    return len(waiting) < MOST_RETIREMENTS and (not spans or known + spans <= most)
 
 
 def to_come(spec: StreamSpec, tasks: Iterable[RangeTask]) -> int:

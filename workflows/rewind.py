@@ -9,7 +9,13 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from activities import stream_io
 from common.errors import SluiceError
 from pipelines.stream import StreamSpec
-from streaming.rewind import Rewind, apply_rewind, plan_rewind, times_to_look_up
+from streaming.rewind import (
+    Rewind,
+    apply_rewind,
+    plan_rewind,
+    require_room,
+    times_to_look_up,
+)
 from streaming.state import StreamState
 from streaming.status import RewindTo, Rewound
 from streaming.window import Windowing
@@ -51,7 +57,8 @@ class Rewinding:
             )
         self._require_running(state)
         if self._windows.zone is None:
-            self._plan(state, to, stream_io.ClaimResult(epoch=0, starts={}))
+            rewind = self._plan(state, to, stream_io.ClaimResult(epoch=0, starts={}))
+            self._require_room(state, rewind)
         else:  # where its days begin is told with the claim
             self._times(state, to)
 
@@ -93,10 +100,13 @@ class Rewinding:
             raise _refusal(f"rewind: {cause}; the stream goes on as it was", kind) from error
         self._require_running(state)
         rewind = self._plan(state, to, claimed)
+        with_room = workflow.patched("room-for-rewinds")
+        if with_room:
+            self._require_room(state, rewind)
         self._insist.adopt_run(claimed.run_id)
         give_back()
         now_ms = clock.now_ms()
-        apply_rewind(state, self._windows, rewind, claimed.epoch, now_ms)
+        apply_rewind(state, self._windows, rewind, claimed.epoch, now_ms, lambda: with_room)
         return Rewound(
             epoch=claimed.epoch,
             floor_ms=rewind.floor_ms,
@@ -114,6 +124,12 @@ class Rewinding:
         starts, bounds = claimed.starts, claimed.bounds
         try:
             return plan_rewind(state, self._spec, self._windows, to, starts, bounds)
+        except SluiceError as error:
+            raise _refusal(str(error), type(error).__name__) from error
+
+    def _require_room(self, state: StreamState, rewind: Rewind) -> None:
+        try:
+            require_room(state, self._spec, rewind)
         except SluiceError as error:
             raise _refusal(str(error), type(error).__name__) from error
 

@@ -7,6 +7,7 @@ from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 
 from common.errors import ContractViolationError, ServiceUnavailableError
 from pipelines.stream import Late
+from streaming import room
 from streaming.status import RewindTo, StreamStatus, StreamUntil
 from tests.workflows.rig import StreamRig, event
 
@@ -93,6 +94,27 @@ async def test_queued_flushes_of_the_old_epoch_are_completed_first(rig: StreamRi
         written = [(chunk.epoch, chunk.flush_seq) for chunk in sink.writes]
         assert written == sorted(written)
         assert len({number for _, number in written}) == len(written)
+    await handle.signal("stop")
+    await rig.ended(handle)
+
+
+async def test_a_rewind_waits_for_sinks_that_have_much_to_take_back(
+    rig: StreamRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "MOST_RETIREMENTS", 1)
+    fill(rig, 6, "a", "b")
+    handle = await rig.start(rig.spec(max_records=4))
+    await rig.until(handle, lambda s: is_done(s, 24, 1))
+    down = ServiceUnavailableError("ClickHouse", "127.0.0.1:1", "connection refused")
+    rig.sinks["clickhouse"].failures = [down] * 30
+    await rig.rewind(handle, RewindTo(time_ms=0))
+    await rig.until(handle, lambda s: s.ledger.consumed == 24 and s.pending_flushes > 1)
+    with pytest.raises(WorkflowUpdateFailedError) as caught:
+        await rig.rewind(handle, RewindTo(time_ms=0))
+    assert "earlier rewinds that wait for `clickhouse" in str(caught.value.cause)
+    rig.sinks["clickhouse"].failures = []
+    await rig.until(handle, lambda s: is_done(s, 24, 2))
+    assert (await rig.rewind(handle, RewindTo(time_ms=0))).epoch == 3
     await handle.signal("stop")
     await rig.ended(handle)
 

@@ -11,6 +11,7 @@ from collections import defaultdict
 import pytest
 
 from activities import stream_io
+from common.errors import UsageError
 from common.payloads import Ref
 from common.payloads_converter import BoundedPayloadConverter
 from pipelines.stream import Bounds, Deduplicate, Late, SinkSpec, StreamSpec, Trigger
@@ -33,6 +34,8 @@ from streaming.progress import (
 )
 from streaming.raw_retirement import expect_rows, retire_passed
 from streaming.report import stream_status
+from streaming.retirement import settle_below
+from streaming.rewind import Rewind, require_room
 from streaming.room import (
     MOST_DEDUPLICATED,
     MOST_PARTITIONS,
@@ -187,14 +190,33 @@ class Worst:
             partition.index = [*partition.index, (begun, known_ms)][-most:]
             partition.rows_from = partition.cursor + 10**6 if self.case.deduplicate else 0
             partition.stale = [] if self.spec.window else [(begun, partition.end)]
-        if not self.spec.window:
+        if self.spec.raw:
             assert retire_passed(state)
+        with pytest.raises(UsageError, match="wait for"):
+            self.take_back_again(state, times=100)
+        assert len(state.flushes) >= 2
+
+    def take_back_again(self, state: StreamState, times: int) -> None:
+        """Get on a little, and let each partition begin there, again and again; sinks are down.
+
+        A third rewind of thousands of partitions left more behind than a payload has room for.
+        """
+        chance = self.chance
+        for _ in range(times):
             for partition in state.partitions.values():
-                partition.cursor = partition.planned = partition.cursor + chance.randrange(10**6)
+                partition.cursor = partition.planned = partition.cursor + chance.randrange(1, 10**6)
                 partition.end += 10**6
-            begun_again = {n: p.cursor for n, p in state.partitions.items()}
-            expect_rows(state, begun_again, takes_back=True)
-            assert len(state.flushes) == 2
+            since = {n: p.cursor for n, p in state.partitions.items()}
+            floor_ms = (
+                None if self.spec.raw else (state.floor_ms or 0) + chance.randrange(1, DAY_MS)
+            )
+            require_room(state, self.spec, Rewind(floor_ms, since, since))
+            if floor_ms is None:
+                expect_rows(state, since, takes_back=True)
+            else:
+                state.retiring = Retiring(since_epoch=100, until_ms=NOW_MS)
+                settle_below(state, self.windows, floor_ms)
+                state.floor_ms = floor_ms
 
     def travel(self, kind: str, value: object) -> None:
         """Measure a value as a payload."""

@@ -366,6 +366,24 @@ def test_rows_of_a_topic_that_is_gone_stay() -> None:
     assert len(engine.rows()) == 20
 
 
+def test_rows_that_a_rewind_froze_are_taken_back_in_its_epoch_only() -> None:
+    """By an identity, a rewind to a higher offset also took back what its predecessor had written.
+
+    Offsets that were passed while a sink was down were frozen, and expected again.
+    """
+    engine = engine_of(spec_of(1, identity=["customer"]), {0: events(40)})
+    engine.finish()
+    engine.rewind(RewindTo(time_ms=0))
+    while engine.state.partitions[0].cursor < 8:
+        engine.plan()
+        engine.range(0)
+        engine.merge()
+    engine.rewind(RewindTo(offsets={0: 6}))
+    assert engine.state.partitions[0].stale == [(8, 40)]
+    engine.finish()
+    assert len(engine.rows()) == len(engine.rows("slow")) == 40
+
+
 def test_what_cannot_be_gone_back_to_is_refused() -> None:
     engine = engine_of(spec_of(5), {0: events(20)})
     engine.finish()
