@@ -67,6 +67,10 @@ class PipelineHistory:
         self._claims = f"{etl_prefix(pipeline)}/claims/"
         self._records = f"{etl_prefix(pipeline)}/records/"
 
+    async def has_begun(self) -> bool:
+        """Tell whether there has been any run."""
+        return bool(await self._store.keys(self._claims))
+
     async def claim(self, owner: str, slot: str) -> int:
         """Claim the next number; the same owner gets the same one again."""
         while True:

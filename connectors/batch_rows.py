@@ -7,14 +7,10 @@ from activities.ports import SinkColumn
 from common.errors import ContractViolationError, SinkRefusedError
 from connectors.sink_rows import arrow_type, cast_exactly
 from contracts.field_type import FieldType
-from pipelines.etl import KEYED_MODES
+from pipelines.etl import KEY_TYPES, KEYED_MODES, ORDERED_TYPES, TIME_TYPES
 
 HISTORY = ("_valid_from", "_valid_to", "_is_current")
 """Columns that `scd2` adds and that readers see: instants with microseconds, and a flag."""
-
-_TIMES = ("timestamp", "timestamp_ms", "date")
-_ORDERED = (*_TIMES, "int32", "int64", "decimal")
-_KEYS = (*_ORDERED, "string", "uuid", "bool")
 
 
 def column_of(table: BatchTable, name: str) -> SinkColumn:
@@ -43,8 +39,8 @@ def check_batch_table(table: BatchTable) -> None:
     for name in table.key if table.mode in KEYED_MODES else ():
         if name not in kinds:
             reasons.append(f"key `{name}` is no column; add it or correct `key`")
-        elif kinds[name].base not in _KEYS:
-            reasons.append(f"key `{name}` is {kinds[name]}, expected one of {', '.join(_KEYS)}")
+        elif kinds[name].base not in KEY_TYPES:
+            reasons.append(f"key `{name}` is {kinds[name]}, expected one of {', '.join(KEY_TYPES)}")
     reasons += _time_reasons(table, kinds)
     if reasons:
         raise SinkRefusedError(
@@ -55,7 +51,7 @@ def check_batch_table(table: BatchTable) -> None:
 def _time_reasons(table: BatchTable, kinds: dict[str, FieldType]) -> list[str]:
     reasons = []
     if table.cursor is not None and table.mode in ("merge", "scd2"):
-        wanted = _TIMES if table.mode == "scd2" else _ORDERED
+        wanted = TIME_TYPES if table.mode == "scd2" else ORDERED_TYPES
         kind = kinds.get(table.cursor)
         if kind is None:
             reasons.append(f"cursor `{table.cursor}` is no column; keep it in the steps")
@@ -66,7 +62,7 @@ def _time_reasons(table: BatchTable, kinds: dict[str, FieldType]) -> list[str]:
             )
     if table.partition_by is not None:
         kind = kinds.get(table.partition_by)
-        if kind is None or kind.base not in _TIMES:
+        if kind is None or kind.base not in TIME_TYPES:
             reasons.append(
                 f"partition_by `{table.partition_by}` is {kind or 'no column'}, expected a "
                 "timestamp or date"

@@ -159,7 +159,7 @@ def _conditions(rule: FieldRule, kind: FieldType, value: pl.Expr) -> tuple[str, 
     if rule.kind == "multiple_of":
         return f"a multiple of {first}", _remainder(first, kind, value) != 0
     if rule.kind == "pattern":
-        _check_pattern(first)
+        check_pattern(first)
         return f"text that matches `{first}`", ~value.str.contains(first)
     shown = ", ".join(rule.values[:_SHOWN_VALUES]) + (
         ", …" if len(rule.values) > _SHOWN_VALUES else ""
@@ -183,7 +183,8 @@ def _remainder(text: str, kind: FieldType, value: pl.Expr) -> pl.Expr:
 
 
 @functools.lru_cache(maxsize=256)
-def _check_pattern(pattern: str) -> None:
+def check_pattern(pattern: str) -> None:
+    """Refuse what is no regular expression; `UsageError` says what is wrong with it."""
     try:
         pl.Series([""]).str.contains(pattern)
     except PolarsError as error:

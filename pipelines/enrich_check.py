@@ -27,7 +27,8 @@ def check_enrich(
     for name in [on] if isinstance(on, str) else on:
         here = (*path, "on") if isinstance(on, str) else (*path, "on", name)
         if name not in known:
-            document.report(here, f"no field or derived column `{name}`{near_miss(name, known)}")
+            hint = near_miss(name, known) or f", expected one of {', '.join(known)}"
+            document.report(here, f"no field or derived column `{name}`{hint}")
         elif known[name].base not in KEY_TYPES:
             document.report(
                 here, f"expected a type that keys can have, got `{name}` of type `{known[name]}`"

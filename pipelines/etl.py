@@ -20,6 +20,13 @@ CheckName = Literal[
 
 KEYED_MODES = frozenset({"merge", "insert_only", "scd2"})
 """Write modes that tell rows apart by a key."""
+PLAIN_MODES = frozenset({"append", "replace"})
+"""Write modes that do not."""
+
+TIME_TYPES = ("timestamp", "timestamp_ms", "date")
+ORDERED_TYPES = (*TIME_TYPES, "int32", "int64", "decimal")
+KEY_TYPES = (*ORDERED_TYPES, "string", "uuid", "bool")
+"""Types of columns that a target's rows can be dated, compared and told apart by."""
 
 MOST_CHUNK_ROWS = 5_000_000
 MOST_CHUNKS_AT_ONCE = 64

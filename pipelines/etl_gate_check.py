@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-import polars as pl
-from polars.exceptions import PolarsError
-
 from common.errors import PipelineSpecError, UsageError
 from common.near_miss import near_miss
 from common.payloads import Ref
@@ -15,7 +12,7 @@ from contracts.document import MISSING, Document
 from contracts.field_type import UNGROUPABLE, FieldType
 from contracts.field_value import parse_value
 from contracts.problem import Path
-from contracts.row_check import ORDERED, SINGLE, TEXTS
+from contracts.row_check import ORDERED, SINGLE, TEXTS, check_pattern
 from pipelines.conversion import UNORDERED, nullable
 from pipelines.etl import Check
 from pipelines.etl_condition import parse_batch_condition, parse_metric
@@ -236,13 +233,9 @@ def _pattern(document: Document, path: Path, check: Values) -> None:
     if not isinstance(pattern, str):
         return
     try:
-        pl.Series([""]).str.contains(rf"\A(?:{pattern})\z")
-    except PolarsError as error:
-        reason = str(error).splitlines()[-1].removeprefix("error: ")
-        document.report(
-            (*path, "pattern"),
-            f"expected a pattern in the syntax of Rust's regex, got `{pattern}`: {reason}",
-        )
+        check_pattern(pattern)
+    except UsageError as error:
+        document.report((*path, "pattern"), str(error))
 
 
 def _reference(document: Document, path: Path, check: Values, types: list[FieldType]) -> None:

@@ -5,7 +5,7 @@ them, the file is checked as far as that goes without, and `check_steps` checks 
 source has said which columns there are.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
@@ -46,7 +46,10 @@ def check_steps(
 
 
 def check_transform(
-    document: Document, values: Values, types: Mapping[str, FieldType] | None
+    document: Document,
+    values: Values,
+    types: Mapping[str, FieldType] | None,
+    broken: Collection[str] = (),
 ) -> Columns | None:
     """Check `transform`, and pin the files of its joins.
 
@@ -54,12 +57,13 @@ def check_transform(
         document: Takes the problems.
         values: Values of the file.
         types: Columns of the source; None when only the source knows them.
+        broken: Columns of the source whose declared type is none.
 
     Returns:
         The columns after the last step; None when those of the source are not known.
     """
     known_before = len(document.problems)
-    columns = None if types is None else Columns(dict(types), set())
+    columns = None if types is None else Columns(dict(types), set(broken))
     listed = values.get("transform")
     steps = listed if isinstance(listed, list) else []
     grouped = False

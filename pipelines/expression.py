@@ -56,6 +56,8 @@ def parse_tree(text: str) -> exp.Expr:
         reason = str(details[0].get("description") or str(error).splitlines()[0]).rstrip(". ")
         near = details[0].get("highlight")
         where = f" at `{near}`" if near else ""
+        if "<class" in reason:  # the parser's own name of what is incomplete
+            reason = "something is missing beside it"
         raise PipelineSpecError(
             f"`{text}`: expected one SQL expression, got a mistake{where}: {reason}"
         ) from error

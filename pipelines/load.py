@@ -120,7 +120,7 @@ def load_stream(path: Path) -> StreamSpec:
     """Read and check a stream's file; raises as `load_pipeline`, and when it is of another kind."""
     spec = load_pipeline(path)
     if not isinstance(spec, StreamSpec):
-        raise PipelineSpecError(f"pipeline file {path}: expected `kind: stream`, got another kind")
+        raise _other_kind(path, spec, "stream")
     return spec
 
 
@@ -128,8 +128,15 @@ def load_etl(path: Path) -> EtlSpec:
     """Read and check an ETL file; raises as `load_pipeline`, and when it is of another kind."""
     spec = load_pipeline(path)
     if not isinstance(spec, EtlSpec):
-        raise PipelineSpecError(f"pipeline file {path}: expected `kind: etl`, got another kind")
+        raise _other_kind(path, spec, "etl")
     return placed(spec, path)
+
+
+def _other_kind(path: Path, spec: PipelineSpec, wanted: str) -> PipelineSpecError:
+    return PipelineSpecError(
+        f"pipeline file {path}: expected `kind: {wanted}`, got `kind: {spec.kind}`; use "
+        f"`sluice {spec.kind}` for it, or name another pipeline"
+    )
 
 
 def pipeline_files(project_dir: Path | None) -> dict[str, Path]:
@@ -142,6 +149,11 @@ def pipeline_files(project_dir: Path | None) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def is_pipeline_path(name_or_path: str) -> bool:
+    """Tell whether a word stands for a file rather than for a name."""
+    return name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path
+
+
 def find_pipeline(name_or_path: str, project_dir: Path | None) -> Path:
     """Find the file of a pipeline given by name or path.
 
@@ -151,7 +163,7 @@ def find_pipeline(name_or_path: str, project_dir: Path | None) -> Path:
     Raises:
         UnknownNameError: There is none; the message names a near miss.
     """
-    if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
+    if is_pipeline_path(name_or_path):
         path = Path(name_or_path)
         if not path.is_file():
             raise UnknownNameError(

@@ -128,12 +128,9 @@ def show_run(
     settings = _settings()
 
     async def read() -> "RunRecord":
-        from connectors.object_store import ObstoreStore
         from starter.run_name import find_run
-        from workers.wiring import object_store_url
 
-        store = ObstoreStore(object_store_url(settings), settings.object_store)
-        return await find_run(store, run)
+        return await find_run(settings, run)
 
     record = asyncio.run(read())
     if output is OutputFormat.JSON:

@@ -70,23 +70,17 @@ def trend(
 
 
 async def _report(settings: "Settings", run: str) -> tuple["RunRecord", "GateReport", str]:
-    from connectors.object_store import ObstoreStore
     from starter.quality_page import read_report, write_page
     from starter.run_name import find_run
-    from workers.wiring import object_store_url
 
-    store = ObstoreStore(object_store_url(settings), settings.object_store)
-    record = await find_run(store, run)
+    record = await find_run(settings, run)
     return record, await read_report(settings, record), await write_page(settings, record)
 
 
 async def _entries(settings: "Settings", pipeline: str) -> list["HistoryEntry"]:
-    from activities.etl_history import PipelineHistory
-    from connectors.object_store import ObstoreStore
-    from workers.wiring import object_store_url
+    from starter.run_name import find_history
 
-    store = ObstoreStore(object_store_url(settings), settings.object_store)
-    return await PipelineHistory(store, pipeline).entries()
+    return await (await find_history(settings, pipeline)).entries()
 
 
 def _settings() -> "Settings":

@@ -45,9 +45,9 @@ def list_runs(
     settings = _settings()
 
     async def read() -> list["RunRecord"]:
-        from activities.etl_history import PipelineHistory
+        from starter.run_name import find_history
 
-        return await PipelineHistory(_store(settings), pipeline).newest()
+        return await (await find_history(settings, pipeline)).newest()
 
     found = [one for one in asyncio.run(read()) if one.ledger.quarantined]
     if output is OutputFormat.JSON:
@@ -147,7 +147,7 @@ async def _rows(
     from connectors.sinks import lake_url
     from starter.run_name import find_run
 
-    record = await find_run(_store(settings), run)
+    record = await find_run(settings, run)
     lake = ObstoreStore(lake_url(settings), settings.object_store, setting="lake.url")
     parts = [await read_part(lake, part) for part in record.quarantine]
     rows = pl.concat([pl.DataFrame(schema=QUARANTINE), *parts]).sort("chunk", "row")
@@ -162,10 +162,3 @@ def _settings() -> "Settings":
     from common.settings_load import load_settings
 
     return load_settings()
-
-
-def _store(settings: "Settings"):  # type: ignore[no-untyped-def] # noqa: ANN202 - its import is heavy
-    from connectors.object_store import ObstoreStore
-    from workers.wiring import object_store_url
-
-    return ObstoreStore(object_store_url(settings), settings.object_store)

@@ -2,7 +2,11 @@
 
 from activities.etl_history import PipelineHistory, RunRecord
 from common.errors import UnknownNameError, UsageError
-from common.payloads import ObjectStore
+from common.settings import Settings
+from connectors.object_store import ObstoreStore
+from pipelines.load import find_pipeline, is_pipeline_path, load_etl
+from pipelines.python_function import use_project
+from workers.wiring import object_store_url
 
 
 def parse_run(text: str) -> tuple[str, int | None]:
@@ -23,22 +27,38 @@ def parse_run(text: str) -> tuple[str, int | None]:
     return pipeline, int(number) if slash else None
 
 
-async def find_run(store: ObjectStore, text: str) -> RunRecord:
+async def find_history(settings: Settings, pipeline: str) -> PipelineHistory:
+    """Find the runs of a pipeline that has a file, or that has had runs.
+
+    Raises:
+        UnknownNameError: There is no such pipeline.
+        PipelineSpecError: It has had no run, and its file is wrong or of another kind.
+    """
+    store = ObstoreStore(object_store_url(settings), settings.object_store)
+    if not is_pipeline_path(pipeline):
+        history = PipelineHistory(store, pipeline)
+        if await history.has_begun():
+            return history
+    use_project(settings.project_dir)
+    spec = load_etl(find_pipeline(pipeline, settings.project_dir))
+    return PipelineHistory(store, spec.name)
+
+
+async def find_run(settings: Settings, text: str) -> RunRecord:
     """Find how a run ended.
 
     Raises:
         UsageError: It is no name of a run.
-        UnknownNameError: There is no such run.
+        UnknownNameError: There is no such run, or no such pipeline.
     """
     pipeline, number = parse_run(text)
-    history = PipelineHistory(store, pipeline)
+    history = await find_history(settings, pipeline)
     if number is not None:
         found = await history.find(number)
     else:
         found = next(iter(await history.newest(1)), None)
     if found is None:
-        known = ", ".join(f"{pipeline}/{one.run}" for one in await history.newest(5)) or "none"
-        raise UnknownNameError(
-            f"run `{text}`: expected one that has ended, got none; the newest are {known}"
-        )
+        newest = ", ".join(f"{pipeline}/{one.run}" for one in await history.newest(5))
+        do = f"the newest are {newest}" if newest else f"start one with `sluice etl run {pipeline}`"
+        raise UnknownNameError(f"run `{text}`: expected one that has ended, got none; {do}")
     return found
