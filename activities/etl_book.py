@@ -54,6 +54,9 @@ class EtlBookActivities:
         try:
             last = await history.last_published()
             before = await history.find(task.release.run) if task.release is not None else last
+            let_through = task.release
+            if let_through is None and not task.forget_releases:
+                let_through = await history.let_through(task.interval)
             run = await history.claim(task.owner, label)
             pinned = await pin(
                 task.spec, source, before, run=run, owner=task.owner, now_us=task.now_us,
@@ -62,8 +65,9 @@ class EtlBookActivities:
         finally:
             await source.close()
         folder = RunFolder(self._store, task.spec.name, run)
-        references = await pin_references(task.spec, self._store, self._open_source)
-        pinned = await folder.keep(RUN, pinned.model_copy(update={"references": references}))
+        references = await pin_references(task.spec, run, self._store, self._open_source)
+        kept = {"references": references, "let_through": let_through}
+        pinned = await folder.keep(RUN, pinned.model_copy(update=kept))
         plans = await preflight(pinned, self._open_target)
         for target in pinned.spec.targets:
             await self._open_target(target).open(batch_table(pinned, target))

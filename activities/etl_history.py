@@ -123,9 +123,13 @@ class PipelineHistory:
         """Give the newest run that published rows of its own window."""
         return await self._last(lambda one: one.release_of is None)
 
-    async def let_through(self, slot: str) -> Release | None:
-        """Give what was let through of a slot as readers see it now; None when nothing was."""
-        last = await self._last(lambda one: one.slot == slot)
+    async def newest_of(self, interval: DataInterval | None) -> RunRecord | None:
+        """Give the newest run that published an interval, whether its own rows or released ones."""
+        return await self._last(lambda one: one.interval == interval)
+
+    async def let_through(self, interval: DataInterval | None) -> Release | None:
+        """Give what was let through of an interval as readers see it now; None when nothing was."""
+        last = await self.newest_of(interval)
         return None if last is None else last.release
 
     async def _last(self, wanted: Callable[[RunRecord], bool]) -> RunRecord | None:

@@ -27,13 +27,18 @@ class Release(Model):
 
 
 class EtlOpenInput(Model):
-    """Open a run; the same owner gets the same one."""
+    """Open a run; the same owner gets the same one.
+
+    Attributes:
+        forget_releases: Whether rows that earlier releases let through are rejected again.
+    """
 
     spec: EtlSpec
     owner: str
     now_us: int
     interval: DataInterval | None = None
     release: Release | None = None
+    forget_releases: bool = False
 
 
 class PinnedRun(Model):
@@ -48,6 +53,7 @@ class PinnedRun(Model):
         schema: Which columns are read; `schema_decision` in JSON.
         types: Columns after the last step, with their types.
         window: Which rows of the cursor's column are wanted.
+        let_through: All rejected rows that pass: those of `release`, or of earlier releases.
         references: Values that `referential` checks allow, by the place of the check.
     """
 
@@ -62,6 +68,7 @@ class PinnedRun(Model):
     window: CursorWindow = CursorWindow()
     interval: DataInterval | None = None
     release: Release | None = None
+    let_through: Release | None = None
     references: dict[int, Ref] = {}
 
     @property

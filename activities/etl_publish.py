@@ -176,7 +176,7 @@ class EtlPublishActivities:
             quarantine=evidence.quarantine if evidence else [],
             report=evidence.report if evidence else None,
             release_of=run.release.run if run.release is not None else None,
-            release=run.release,
+            release=run.let_through or run.release,
             score=task.audit.score,
             outcome=task.audit.outcome,
             metrics=evidence.metrics if evidence else {},

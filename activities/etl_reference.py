@@ -11,7 +11,7 @@ from activities.etl_prepare import SourceOpener
 from batch.chunk import CursorWindow
 from batch.row_check import reference_values
 from common.errors import FatalError
-from common.names import etl_prefix
+from common.names import etl_run_prefix
 from common.payloads import ObjectStore, Ref
 from contracts.field_type import FieldType
 from pipelines.etl import Check, EtlSpec
@@ -22,9 +22,11 @@ _CHUNK_ROWS = 1_000_000
 
 
 async def pin_references(
-    spec: EtlSpec, store: ObjectStore, open_source: SourceOpener
+    spec: EtlSpec, run: int, store: ObjectStore, open_source: SourceOpener
 ) -> dict[int, Ref]:
     """Store the allowed values of every check that names a table; those of files are stored.
+
+    They are in the folder of the run, and go with it.
 
     Raises:
         SourceRefusedError: There is no such table or column.
@@ -47,7 +49,7 @@ async def pin_references(
             await source.close()
         buffer = io.BytesIO()
         values.write_parquet(buffer)
-        prefix = f"{etl_prefix(spec.name)}/references/{place}"
+        prefix = f"{etl_run_prefix(spec.name, run)}/references/{place}"
         found[place] = await store.put(prefix, buffer.getvalue(), "parquet")
     return found
 

@@ -16,7 +16,7 @@ names it, or from a saved state. So what fulfils all of these is not named by an
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from activities.stream_record import StreamRecord
@@ -45,16 +45,20 @@ class RunBook(Protocol):
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep of one stream found.
+    """What a sweep of one pipeline found.
 
     Attributes:
-        kept: Working objects that stay.
+        kind: `stream` or `etl`.
+        kept: Objects that stay.
         objects: Those that went, or would go.
+        trouble: What could not be removed, and why.
     """
 
-    stream: str
+    pipeline: str
     kept: int
     objects: list[StoredObject]
+    kind: str = "stream"
+    trouble: list[str] = field(default_factory=list)
 
 
 async def streams(store: ObjectStore) -> list[str]:

@@ -108,6 +108,18 @@ class LakeSettings(Section):
     url: str | None = None
 
 
+class RetentionSettings(Section):
+    """How long `sluice sweep` leaves what finished ETL runs left behind.
+
+    Attributes:
+        raw_days: Days that the rows which a run extracted stay in the lake's raw zone.
+        record_days: Days that the record of a run stays, with its quarantine and its reports.
+    """
+
+    raw_days: Annotated[int, Field(ge=1)] = 7
+    record_days: Annotated[int, Field(ge=1)] = 365
+
+
 class WorkerSettings(Section):
     """Worker processes that `sluice up` and `sluice worker` start.
 
@@ -181,6 +193,7 @@ class Settings(Section):
     postgres: PostgresSettings = PostgresSettings()
     object_store: ObjectStoreSettings = ObjectStoreSettings()
     lake: LakeSettings = LakeSettings()
+    retention: RetentionSettings = RetentionSettings()
     worker: WorkerSettings = WorkerSettings()
     alerts: AlertSettings = AlertSettings()
     log: LogSettings = LogSettings()

@@ -43,6 +43,16 @@ class TemporalRuns:
             raise self._away(error) from error
         return found | ({current.run_id} if current.status is running else set())
 
+    async def knows(self, prefix: str) -> bool:
+        """Tell whether there is any workflow whose id begins so."""
+        query = f"WorkflowId STARTS_WITH '{prefix}'"
+        try:
+            async for _ in self._client.list_workflows(query, limit=1):
+                return True
+        except RPCError as error:
+            raise self._away(error) from error
+        return False
+
     async def histories(self, workflow_id: str) -> AsyncIterator[bytes]:
         """Yield every event of every run; a run that expires meanwhile is passed over."""
         runs = [run.run_id for run in await self._runs(workflow_id)]

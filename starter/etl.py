@@ -44,6 +44,10 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; nothing is written.")
     ] = False,
+    forget_releases: Annotated[
+        bool,
+        typer.Option("--forget-releases", help="Reject again what was released from quarantine."),
+    ] = False,
     wait: Wait = False,
     timeout: Timeout = None,
     output: Output = OutputFormat.TABLE,
@@ -64,7 +68,7 @@ def run(
         return
     from workflows.etl_input import EtlInput
 
-    task = EtlInput(spec=spec, interval=span)
+    task = EtlInput(spec=spec, interval=span, forget_releases=forget_releases)
     timeout_s = _seconds(timeout)
 
     async def act(client: "EtlClient") -> None:
@@ -211,7 +215,7 @@ async def run_released(
     spec = record.spec
     store = ObstoreStore(object_store_url(settings), settings.object_store)
     prefix = f"{etl_prefix(spec.name)}/releases/{record.run:06d}"
-    before = await PipelineHistory(store, spec.name).let_through(record.slot)
+    before = await PipelineHistory(store, spec.name).let_through(record.interval)
     earlier = json.loads(await store.get(before.contents)) if before is not None else []
     together = json.dumps(sorted({*digests, *earlier})).encode()
     contents = await store.put(prefix, together, "json")

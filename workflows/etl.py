@@ -151,6 +151,7 @@ class EtlWorkflow:
             now_us=clock.now_ms() * 1_000,
             interval=task.interval,
             release=task.release,
+            forget_releases=task.forget_releases,
         )
         opened = await self._insist.run(
             "opening", "etl.open", work, io.EtlOpened, policies.PREPARE, fatal_ends=True

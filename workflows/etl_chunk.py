@@ -136,11 +136,12 @@ class ChunkPipeline:
                 for task in [task for task in running if task.done()]:
                     running.remove(task)
                     task.result()
+        except GeneratorExit:  # the worker forgets the workflow; nothing can be awaited
+            raise
         except BaseException:
             self._insist.given_up = True
-            raise
-        finally:
             await _give_up(running)
+            raise
         return chunk
 
     def _history_is_long(self) -> bool:
@@ -159,8 +160,11 @@ async def _all(works: list[Awaitable[io.ChunkCounts]]) -> None:
     try:
         for task in tasks:
             await task
-    finally:
+    except GeneratorExit:  # as above
+        raise
+    except BaseException:
         await _give_up([task for task in tasks if not task.done()])
+        raise
 
 
 async def _counted(work: Awaitable[io.ChunkCounts]) -> None:

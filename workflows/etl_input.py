@@ -50,6 +50,7 @@ class EtlInput(Model):
     Attributes:
         interval: None runs over everything, or from where the cursor stands.
         release: Rows of an earlier run of the same interval that are let through.
+        forget_releases: Whether rows that earlier releases let through are rejected again.
         history_events: Length of history after which the workflow continues as a new run.
         carried: Progress of the previous run of a chain; set by continue-as-new only.
     """
@@ -57,6 +58,7 @@ class EtlInput(Model):
     spec: EtlSpec
     interval: DataInterval | None = None
     release: Release | None = None
+    forget_releases: bool = False
     history_events: int = 8_000
     carried: EtlProgress | None = None
 

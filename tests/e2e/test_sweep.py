@@ -30,7 +30,7 @@ def test_old_objects_of_a_stream_go_and_what_is_needed_stays(
     sluice: Sluice, stack: Settings
 ) -> None:
     told = sluice.refused(2, "sweep", "swep")
-    assert "stream `swep`: expected one that has objects" in told
+    assert "pipeline `swep`: expected one that has objects" in told
     sluice.ok("generate", "sales", "--events", "2000", "--rate", "10", "--topic", TOPIC)
     sluice.write_stream(NAME, TOPIC)
     for _ in range(2):  # what older epochs wrote is closed
@@ -39,7 +39,8 @@ def test_old_objects_of_a_stream_go_and_what_is_needed_stays(
     old, young = left_behind(stack, 1, kept_s + DAY_S), left_behind(stack, 1, kept_s - DAY_S)
 
     (found,) = sluice.json("sweep", NAME, "--dry-run")
-    assert (found["stream"], found["objects"], found["bytes"]) == (NAME, 1, 1_000)
+    assert (found["pipeline"], found["kind"], found["objects"]) == (NAME, "stream", 1)
+    assert (found["bytes"], found["keys"]) == (1_000, [f"streams/{NAME}/e000001/{old.name}"])
     assert found["kept"] >= 1
     assert old.exists()
 
@@ -48,7 +49,7 @@ def test_old_objects_of_a_stream_go_and_what_is_needed_stays(
     assert not old.exists()
     assert young.exists()
     (nothing,) = sluice.json("sweep", NAME)
-    assert nothing == {"stream": NAME, "objects": 0, "bytes": 0, "kept": found["kept"]}
+    assert (nothing["objects"], nothing["keys"], nothing["kept"]) == (0, [], found["kept"])
     again = sluice.json("stream", "start", NAME, "--until", "latest", "--wait")
     assert (again["state"], again["ledger"]["consumed"]) == ("completed", 2_000)
-    assert {one["stream"] for one in sluice.json("sweep", "--dry-run")} >= {NAME}
+    assert {one["pipeline"] for one in sluice.json("sweep", "--dry-run")} >= {NAME}

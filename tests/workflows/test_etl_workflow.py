@@ -75,6 +75,15 @@ async def test_rows_that_break_a_check_are_set_aside_and_released_exactly(etl: E
     assert second.slot == first.slot
     assert len(etl.targets["postgres"].rows) == 82
 
+    # A plain run rejected them again, so a target of `replace` lost what a person had let through.
+    third = await etl.run(spec)
+    forgotten = await etl.run(spec, forget_releases=True)
+    last = await etl.run(spec)
+    assert [one.ledger.quarantined for one in (third, forgotten, last)] == [18, 25, 25]
+    history = PipelineHistory(etl.store, "load")
+    records = {run: await history.find(run) for run in (2, 3, 4)}
+    assert {run: one.release_of for run, one in records.items() if one} == {2: 1, 3: None, 4: None}
+
 
 async def test_of_rows_with_one_key_the_last_is_loaded_and_the_others_are_set_aside(
     etl: EtlRig,
