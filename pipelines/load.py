@@ -18,7 +18,7 @@ from pipelines.etl_check import check_etl
 from pipelines.etl_render import render_etl
 from pipelines.etl_shape import ETL
 from pipelines.stream import StreamSpec
-from pipelines.stream_build import build_stream, report_unsupported
+from pipelines.stream_build import build_stream
 from pipelines.stream_check import check_stream
 from pipelines.stream_render import render_stream
 from pipelines.stream_shape import STREAM
@@ -37,24 +37,18 @@ class PipelineKind:
     Attributes:
         check: Records what is wrong between the parts.
         build: Makes the specification out of values that passed.
-        refuse: Records what this version cannot run yet.
         render: Writes a specification as the content of a file.
     """
 
     shape: Options
     check: Callable[[Document, dict[str, Any]], None]
     build: Callable[[dict[str, Any]], PipelineSpec]
-    refuse: Callable[[Document, Any], None]
     render: Callable[[Any], dict[str, Any]]
 
 
-def _refuse_nothing(_document: Document, _spec: PipelineSpec) -> None:
-    """Let pass what is valid: this version runs all of it."""
-
-
 KINDS: dict[str, PipelineKind] = {
-    "stream": PipelineKind(STREAM, check_stream, build_stream, report_unsupported, render_stream),
-    "etl": PipelineKind(ETL, check_etl, build_etl, _refuse_nothing, render_etl),
+    "stream": PipelineKind(STREAM, check_stream, build_stream, render_stream),
+    "etl": PipelineKind(ETL, check_etl, build_etl, render_etl),
 }
 
 
@@ -89,9 +83,7 @@ def _check_kind(
     _check_name(document, values.get("name"))
     if document.problems:
         return None, document.problems
-    spec = kind.build(values)
-    kind.refuse(document, spec)
-    return (None if document.problems else spec), document.problems
+    return kind.build(values), document.problems
 
 
 def _check_name(document: Document, name: object) -> None:

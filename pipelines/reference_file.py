@@ -1,5 +1,6 @@
 """Reference files beside a pipeline's file: read, typed, and checked."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,20 @@ from contracts.field_type_parse import parse_field_type
 from pipelines.reference_table import MAX_BYTES, column_of, look_up_table, own_type, read_table
 from pipelines.transform import Enrich
 
+_URL = r"[A-Za-z][A-Za-z0-9+.-]*://"
+
 PREFIX = "references/content"
 """Where contents are in the object store."""
 
 
 def read_content(folder: Path, file: str) -> bytes:
     """Read a reference file; `PipelineSpecError` when that is not possible or it is too large."""
+    if re.match(_URL, file):
+        raise PipelineSpecError(
+            f"reference file: expected a path from the folder of the pipeline's file, got the URL "
+            f"`{file}`, behind which the content may change; put the file into that folder, and "
+            "what it holds is pinned"
+        )
     path = folder / file
     try:
         size = path.stat().st_size

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from contracts.document import Document
-from contracts.problem import Path
 from pipelines.stream import (
     TARGET_OPTION,
     Bounds,
@@ -98,19 +96,3 @@ def _sink(kind: str, options: Values) -> SinkSpec:
     return SinkSpec.model_validate(
         {"kind": kind, "table": options[target], **_in_ms(options, skip=target)}
     )
-
-
-def unsupported(spec: StreamSpec) -> list[tuple[Path, str]]:
-    """List the parts of a valid stream that this version cannot run yet, with their paths."""
-    found: list[tuple[Path, str]] = []
-    window = spec.window
-    if window is not None and window.timezone is not None and window.kind != "tumbling":
-        what = f"{window.kind} windows that follow a time zone; take `tumbling`"
-        found.append((("window", "timezone"), what))
-    return found
-
-
-def report_unsupported(document: Document, spec: StreamSpec) -> None:
-    """Record what this version cannot run yet as problems of the file."""
-    for path, what in unsupported(spec):
-        document.report(path, f"not supported yet by this version: {what}")

@@ -194,15 +194,23 @@ def _alignment(document: Document, window: Values) -> None:
             ("window", "offset"),
             f"expected less than {format_duration(size)} either way, got {format_duration(offset)}",
         )
-    zone = _part(window, "timezone")
-    if zone is None:
-        return
+    if (zone := _part(window, "timezone")) is not None:
+        _zone(document, window, zone)
+
+
+def _zone(document: Document, window: Values, zone: str) -> None:
+    path = ("window", "timezone")
     try:
         time_zone(zone)
     except PipelineSpecError as error:
-        document.report(("window", "timezone"), str(error))
-    if size and size % DAY_MS:
+        document.report(path, str(error))
+    if "sliding" in window:
         document.report(
-            ("window", "timezone"),
-            f"expected only with windows of whole days, got {format_duration(size)}",
+            path,
+            "expected only with `tumbling`: sliding windows have one length, days of a zone have "
+            "not; take `tumbling: 1d` and add days up where they are read, or leave the zone out",
+        )
+    elif (size := _part(window, "tumbling")) and size % DAY_MS:
+        document.report(
+            path, f"expected only with windows of whole days, got {format_duration(size)}"
         )

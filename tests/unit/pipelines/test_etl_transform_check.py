@@ -89,6 +89,10 @@ def test_steps_that_fit_are_built_and_type_the_columns(countries: Path) -> None:
             "transform[0].join.file: reference file `none.csv`: expected a file",
         ),
         (
+            "join: {file: 'https://example.org/countries.csv', on: country, take: [region]}",
+            "transform[0].join.file: reference file: expected a path from the folder of",
+        ),
+        (
             "join: {file: countries.csv, on: land, take: [region]}",
             "transform[0].join.on: no column or derived column",
         ),
