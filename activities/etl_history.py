@@ -26,6 +26,7 @@ class RunRecord(Model):
         spec: The specification as it ran.
         result_hash: Of the specification.
         published: What each target changed: inserted, updated, deleted.
+        written: Rows of targets that do not tell inserted from updated ones.
         release_of: The earlier run whose rows this one released; None of ordinary runs.
         release: All rows that it let through, with those that earlier releases had.
         quarantine: Rejected rows, Parquet in the lake.
@@ -48,6 +49,7 @@ class RunRecord(Model):
     source: str = ""
     ledger: BatchLedger = BatchLedger()
     published: dict[str, tuple[int, int, int]] = {}
+    written: dict[str, int] = {}
     release_of: int | None = None
     release: Release | None = None
     quarantine: list[Ref] = []

@@ -178,12 +178,13 @@ class TargetInput(Model):
 
 
 class TargetResult(Model):
-    """What a publication changed."""
+    """What a publication changed; the counts are those of `Published`."""
 
     target: str
     inserted: int = 0
     updated: int = 0
     deleted: int = 0
+    written: int = 0
 
 
 class AuditInput(Model):

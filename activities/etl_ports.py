@@ -125,11 +125,17 @@ class TargetPlan:
 
 @dataclass(frozen=True)
 class Published:
-    """What a publication changed; all zero when it was done before."""
+    """What a publication changed; all zero when it was done before.
+
+    Attributes:
+        written: Rows of a target that would have to read all it holds to tell whether they are new
+            or take the place of others; they are in no other count.
+    """
 
     inserted: int = 0
     updated: int = 0
     deleted: int = 0
+    written: int = 0
 
 
 class BatchTarget(Protocol):

@@ -120,6 +120,7 @@ class EtlPublishActivities:
                 inserted=done.inserted,
                 updated=done.updated,
                 deleted=done.deleted,
+                written=done.written,
             )
             kept = await folder.keep(name, result)
         return kept
@@ -173,6 +174,7 @@ class EtlPublishActivities:
             published={
                 one.target: (one.inserted, one.updated, one.deleted) for one in task.published
             },
+            written={one.target: one.written for one in task.published if one.written},
             quarantine=evidence.quarantine if evidence else [],
             report=evidence.report if evidence else None,
             release_of=run.release.run if run.release is not None else None,

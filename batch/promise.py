@@ -22,7 +22,7 @@ from common.errors import ContractViolationError, PipelineSpecError, UsageError
 from contracts.contract import Contract, QualityRule, ServiceLevel
 from contracts.field_type import UNGROUPABLE, FieldType
 from contracts.row_check import ORDERED, RowCheck, compile_rules
-from pipelines.contract_query import parse_contract_query
+from pipelines.contract_query import ADVICE, parse_contract_query
 from pipelines.etl import Check, Severity
 from pipelines.etl_condition import parse_batch_expression
 from streaming.resource import RECORD
@@ -225,7 +225,7 @@ def _of_rule(
     except (PipelineSpecError, UsageError) as error:
         told = f"not run: {error}; "
         told += (
-            "write the query as an expression over aggregates, or make the rule `type: custom`"
+            ADVICE
             if rule.metric == "sql"
             else "give the column the type of the contract, or change the rule"
         )

@@ -30,8 +30,8 @@ class LakeBatchTarget:
 
     Files lie from the beginning where they stay, and are part of the target when a manifest names
     them. No file that was published is changed or deleted; which rows count is decided by those who
-    read, as `final_rows` does. `Published` counts the rows that were added, whatever they replace,
-    and in `append` and `replace` those that they took the place of.
+    read, as `final_rows` does. So rows of a mode with a key count as written, once there are others
+    that they may take the place of.
 
     Args:
         store: Root of the lake; a target's name is a path below it.
@@ -134,6 +134,8 @@ class LakeBatchTarget:
             if chain.given_up(table.run_id):
                 raise staging_gone(table, "to be published")
         if table.mode in KEYED_MODES:
+            if any(one.rows for one in chain.published):
+                return Published(written=link.rows)
             return Published(inserted=link.rows)
         before = sum(one.rows for one in chain.live() if one.slot == table.slot)
         return Published(inserted=link.rows, deleted=before)

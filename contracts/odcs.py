@@ -4,6 +4,7 @@ https://bitol-io.github.io/open-data-contract-standard says what each key means.
 standard knows and Sluice has no use for are read and left; every other key is a mistake.
 """
 
+from collections.abc import Callable
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -30,6 +31,8 @@ from contracts.problem import Path, Problem, path_text, refuse
 from contracts.row_check import compile_rules, default_values, first_broken
 
 Values = dict[str, Any]
+Judge = Callable[[Contract], dict[str, str]]
+"""Gives the rules of a contract whose queries cannot run, with the reason."""
 
 SUFFIXES = (".odcs.yaml", ".odcs.yml", ".yaml", ".yml")
 
@@ -40,14 +43,23 @@ def contract_name(path: FilePath) -> str:
     return path.name.removesuffix(suffix)
 
 
-def check_contract(path: FilePath) -> tuple[Contract | None, list[Problem]]:
-    """Read a contract's file and collect every problem; no contract when there is one."""
+def check_contract(
+    path: FilePath, judge: Judge | None = None
+) -> tuple[Contract | None, list[Problem]]:
+    """Read a contract's file and collect every problem; no contract when there is one.
+
+    Args:
+        path: The file.
+        judge: Says which queries cannot run; without one they are not looked at.
+    """
     document = Document(str(path))
     node = compose(path, document, "a data contract that begins with `apiVersion:` and `kind:`")
     if node is None:
         return None, document.problems
     values = read(document, node, CONTRACT)
-    contract = _contract(document, contract_name(path), values) if values is not MISSING else None
+    contract = None
+    if values is not MISSING:
+        contract = _contract(document, contract_name(path), values, judge)
     return (None if document.problems else contract), document.problems
 
 
@@ -64,7 +76,9 @@ def load_contract(path: FilePath) -> Contract:
     return contract
 
 
-def _contract(document: Document, name: str, values: Values) -> Contract | None:
+def _contract(
+    document: Document, name: str, values: Values, judge: Judge | None
+) -> Contract | None:
     datasets = values.get("schema")
     if not isinstance(datasets, list) or not datasets:
         return None
@@ -91,7 +105,7 @@ def _contract(document: Document, name: str, values: Values) -> Contract | None:
     ]
     if document.problems:
         return None
-    return Contract(
+    contract = Contract(
         name=name,
         version=values["version"],
         status=values["status"],
@@ -107,6 +121,9 @@ def _contract(document: Document, name: str, values: Values) -> Contract | None:
         quality=found.quality,
         service_levels=[level for level in levels if level is not None],
     )
+    for rule, reason in judge(contract).items() if judge is not None else ():
+        document.report((*found.places[rule], "query"), reason)
+    return contract
 
 
 def _completed(field: ContractField, primary: list[UniqueKey], found: Found) -> ContractField:

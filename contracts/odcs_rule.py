@@ -91,6 +91,7 @@ class Found:
         unique: Keys that are not the primary one.
         quality: Rules of the whole data.
         names: Names of rules that are taken.
+        places: Where rules of the whole data stand, by name.
     """
 
     types: dict[str, FieldType]
@@ -98,6 +99,7 @@ class Found:
     unique: list[UniqueKey] = field(default_factory=list)
     quality: list[QualityRule] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
+    places: dict[str, Path] = field(default_factory=dict)
 
     def name(self, wanted: str) -> str:
         """Give a rule a name that no other has."""
@@ -326,6 +328,7 @@ def _sort_in(
             _check_rule(document, path, found, one)
     if not strict:
         found.quality.append(rule.model_copy(update={"counted": rows}))
+        found.places[rule.rule] = path
 
 
 def _check_rule(document: Document, path: Path, found: Found, rule: FieldRule) -> None:

@@ -12,6 +12,8 @@ from pipelines.conversion import NUMBERS
 from pipelines.etl_condition import BatchExpression, is_aggregate, parse_batch_expression
 from pipelines.expression import parse_tree
 
+ADVICE = "write the query as an expression over aggregates, or make the rule `type: custom`"
+
 _NAME = re.compile(r"\$?\{(object|table|property|column)\}")
 _TABLE_PARTS = frozenset({"this", "db", "catalog"})
 _PARTS = frozenset({"kind", "expressions", "from_", "where"})
@@ -39,6 +41,28 @@ def parse_contract_query(
             f"`{query}`: expected a number, or true or false, got a value of type "
             f"`{found.value.type}`"
         )
+    return found
+
+
+def queries_that_cannot_run(
+    contract: Contract, columns: Mapping[str, FieldType] | None = None
+) -> dict[str, str]:
+    """Give the rules whose queries cannot run in a batch, with the reason.
+
+    Args:
+        contract: The contract.
+        columns: What is extracted; without it the fields of the contract.
+    """
+    found: dict[str, str] = {}
+    for rule in contract.quality:
+        if rule.metric != "sql" or rule.comparison is None:
+            continue
+        try:
+            parse_contract_query(contract, rule, columns or contract.types)
+        except PipelineSpecError as error:
+            told = str(error).replace("no field `", "no column `")
+            told = told.replace(" in `source.fields`", "")
+            found[rule.rule] = f"{told}{'' if told.endswith('?') else ';'} {ADVICE}"
     return found
 
 

@@ -12,6 +12,7 @@ from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
 from contracts.problem import Path
 from pipelines.contract_check import read_contract
+from pipelines.contract_query import queries_that_cannot_run
 from pipelines.data_interval import PERIOD_RULE, is_period
 from pipelines.etl import KEY_TYPES, KEYED_MODES, PLAIN_MODES, TIME_TYPES
 from pipelines.etl_gate_check import check_gate
@@ -46,13 +47,18 @@ def _source_types(document: Document, values: Values) -> dict[str, FieldType] | 
     """
     name = values.get("contract")
     contract = read_contract(document, ("contract",), name) if isinstance(name, str) else None
-    if contract is not None:
-        values["contract"] = contract  # pinned as it is now
     source = values.get("source")
     fields = source.get("fields") if isinstance(source, dict) else None
+    declared: dict[str, FieldType] | None = None
     if isinstance(fields, dict):
         given = {column: text for column, text in fields.items() if text is not MISSING}
-        return {column: parse_field_type(text) for column, text in given.items()}
+        declared = {column: parse_field_type(text) for column, text in given.items()}
+    if contract is not None:
+        values["contract"] = contract  # pinned as it is now
+        for rule, reason in queries_that_cannot_run(contract, declared).items():
+            document.report(("contract",), f"quality rule `{rule}` of `{name}`: {reason}")
+    if declared is not None:
+        return declared
     if contract is None or not isinstance(source, dict) or not _is_untyped(source):
         return None
     return dict(contract.types)

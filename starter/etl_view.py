@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from activities.etl_history import RunRecord
+from activities.etl_io import TargetResult
 from batch.chunk import BatchLedger
 from starter.output import format_amount, format_rate, format_seconds, iso_time, print_json, show
 from workflows.etl_input import EtlResult, EtlStatus
@@ -82,8 +83,7 @@ def print_status(status: EtlStatus, web_ui: str) -> None:
         show(f"  reason   {status.reason}")
     show(f"  run {status.run}  {ledger_line(status.ledger)}")
     for one in status.published:
-        counts = f"inserted {one.inserted:,}  updated {one.updated:,}  deleted {one.deleted:,}"
-        show(f"  {one.target}  {counts}")
+        show(f"  {one.target}  {_changes(one)}")
     show(f"  web UI   {web_ui}")
 
 
@@ -104,9 +104,14 @@ def print_result(name: str, result: EtlResult, web_ui: str, pages: SavedPages) -
     if pages.report:
         show(f"  report   {pages.report}")
     for one in result.published:
-        counts_of = f"inserted {one.inserted:,}  updated {one.updated:,}  deleted {one.deleted:,}"
-        show(f"  target   {one.target}  {counts_of}")
+        show(f"  target   {one.target}  {_changes(one)}")
     show(f"  web UI   {web_ui}")
+
+
+def _changes(done: TargetResult) -> str:
+    if done.written:
+        return f"written {done.written:,}  (merged by its readers)"
+    return f"inserted {done.inserted:,}  updated {done.updated:,}  deleted {done.deleted:,}"
 
 
 def result_json(name: str, result: EtlResult, web_ui: str) -> dict[str, Any]:
@@ -130,7 +135,11 @@ def print_record(record: RunRecord) -> None:
         show(f"  cursor   from {record.window.start or 'the first'} to {record.window.end}")
     show(f"  columns  {', '.join(f'{name} {kind}' for name, kind in record.columns.items())}")
     for name, (inserted, updated, deleted) in record.published.items():
-        show(f"  target   {name}  inserted {inserted:,}  updated {updated:,}  deleted {deleted:,}")
+        done = TargetResult(
+            target=name, inserted=inserted, updated=updated, deleted=deleted,
+            written=record.written.get(name, 0),
+        )  # fmt: skip
+        show(f"  target   {name}  {_changes(done)}")
     if record.release_of is not None:
         show(f"  releases rows of run {record.release_of}")
     show(f"  gate     {record.outcome}, score {record.score:g}")

@@ -81,3 +81,38 @@ def test_unknown_name_leaves_with_two(capsys: pytest.CaptureFixture[str]) -> Non
 def test_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["contract", "schema"]) == 0
     assert "apiVersion" in json.loads(capsys.readouterr().out)["properties"]
+
+
+RULE = "      - metric: rowCount\n"
+QUERY = "      - {{type: sql, query: '{}', mustBeLessThan: 9}}\n" + RULE
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("select count(*) from {object} where", "something is missing beside it"),
+        ("sum(amout)", "no column `amout`"),
+        ("select count(*) from {object} where amount > (select 1)", "expected `select` of one"),
+        ("select sum(amount) from parcels", "expected the dataset itself, `{object}`, got"),
+        ("max(note)", "expected a number, or true or false, got a value of type"),
+    ],
+)
+def test_validate_tells_where_a_query_stands_that_could_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], query: str, told: str
+) -> None:
+    # They were right for `validate`, and blocked every run.
+    path = write(tmp_path, (RULE, QUERY.format(query)))
+
+    assert run(["contract", "validate", str(path)]) == 2
+    (problem, _, count) = capsys.readouterr().err.rstrip().rpartition("\n")
+    assert count == "1 problem, nothing started"
+    assert problem.startswith(f"{path}:32:28  schema[0].quality[0].query: `")
+    assert told in problem
+    assert problem.endswith("over aggregates, or make the rule `type: custom`")
+
+
+@pytest.mark.parametrize(
+    "query", ["sum(amount)", "select count(*) from {object} where note is null", "max(amount) < 5;"]
+)
+def test_validate_takes_a_query_that_can_run(tmp_path: Path, query: str) -> None:
+    assert run(["contract", "validate", str(write(tmp_path, (RULE, QUERY.format(query))))]) == 0

@@ -48,6 +48,18 @@ def test_contract_that_is_not_there_is_told_at_its_name(tmp_path: Path) -> None:
     assert [one.split(": ")[0] for one in problems] == ["3 contract"]
 
 
+def test_query_of_the_contract_that_could_not_run_is_told_at_its_name(contract: Path) -> None:
+    # It was told by the run, which it blocked.
+    path = contract / "contracts" / "orders.yaml"
+    rules = "    quality:\n      - {name: no_loss, type: sql, query: sum(lost), mustBe: 0}\n"
+    path.write_text(path.read_text(encoding="utf-8") + rules, encoding="utf-8")
+    for source in ("  files: {url: orders.csv, format: csv}\n", "  postgres: {table: orders}\n"):
+        _, problems = check(contract, head=HEAD + source)
+        assert [one.split(", fields")[0] for one in problems] == [
+            "3 contract: quality rule `no_loss` of `orders`: `SUM(lost)`: no column `lost`",
+        ]  # fmt: skip
+
+
 def test_columns_that_a_target_goes_by_must_be_left_by_the_steps(tmp_path: Path) -> None:
     steps = "transform:\n  - rename: {order_id: id}\n"
     lake = "  - lake: {path: a, mode: merge, key: [id, order_id], partition_by: changd}\n"
