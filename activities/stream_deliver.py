@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -23,14 +24,16 @@ from activities.stream_io import AggregateInput, AggregateResult
 from activities.work_prefix import range_prefix
 from common.payloads import ObjectStore, Ref
 from streaming.dead_letter import dead_letter_frame
-from streaming.decode import Decoded
+from streaming.decode import OFFSET, Decoded
 from streaming.duplicate import Duplicates
 from streaming.ledger import Ledger
+from streaming.offset_range import OffsetRange
 from streaming.partial import RowError
 from streaming.plan import StreamPlan, compile_stream
 from streaming.progress import RangeResult
-from streaming.raw_row import KEY, raw_rows
+from streaming.raw_row import KEY, fitting, raw_rows
 from streaming.record_block import RecordBlock
+from streaming.room import pieces_of
 from streaming.segment import Blob
 from streaming.state import RangeTask
 
@@ -71,13 +74,19 @@ class StreamDeliverActivities:
         share_bytes, side_bytes = inline_shares(given, task)
         inline_bytes = min(ROWS_INLINE_BYTES, share_bytes)
         frozen = _Frozen(self._store, work.prefix, recurring=bool(plan.spec.identity))
-        async for held in work.batches(
-            self._log.read(task.span, given.topic_id, BLOCK_BYTES), self._held_bytes
-        ):
-            parts = work.parts_of(held)
-            while (frame := await asyncio.to_thread(next, parts, None)) is not None:
-                # The last table stays in hand, since a range of one small table travels inline.
-                await frozen.add(frame)
+        span, most = task.span, pieces_of(task.span)
+        blocks = self._log.read(span, given.topic_id, BLOCK_BYTES)
+        async with aclosing(work.batches(blocks, self._held_bytes)) as batches:
+            async for held in batches:
+                if given.may_cut:
+                    room = most - frozen.count
+                    held, span = await asyncio.to_thread(work.fit, held, span, room)  # noqa: PLW2901 - the part that fits
+                parts = work.parts_of(held)
+                while (frame := await asyncio.to_thread(next, parts, None)) is not None:
+                    # The last table stays in hand: a range of one small table travels inline.
+                    await frozen.add(frame)
+                if span.stop < task.span.stop:
+                    break
         tables = await frozen.close(inline_bytes)
         dead = None
         if work.dead:
@@ -85,7 +94,7 @@ class StreamDeliverActivities:
                 self._store, f"{work.prefix}-dead", pl.concat(work.dead), side_bytes
             )
         return RangeResult(
-            span=task.span,
+            span=span,
             epoch=task.epoch,
             ledger=work.ledger,
             max_event_ms=work.maximum_ms,
@@ -115,7 +124,7 @@ class _RangeWork:
 
     async def batches(
         self, blocks: AsyncIterator[RecordBlock], held_bytes: int
-    ) -> AsyncIterator[Held]:
+    ) -> AsyncGenerator[Held]:
         """Decode blocks and yield them, as many at a time as memory allows."""
         held: Held = []
         started = time.perf_counter()
@@ -137,14 +146,31 @@ class _RangeWork:
         return now
 
     def _decode(self, block: RecordBlock) -> Decoded:
-        decoded = self._decoder.decode(block, self._task.now_ms)
-        counted = Ledger(consumed=len(block), dead_lettered=len(decoded.dead))
-        self.ledger = self.ledger.plus(counted)
-        return decoded
+        return self._decoder.decode(block, self._task.now_ms)
+
+    def fit(self, held: Held, span: OffsetRange, room: int) -> tuple[Held, OffsetRange]:
+        """Leave out what comes to more than `room` tables; gives also where the range then ends.
+
+        It ends early as well where no room is left for what comes after.
+        """
+        events = pl.concat([decoded.rows for _, decoded in held])
+        count = fitting(self._plan, events, span.partition, room)
+        if count < events.height:
+            stop = int(events[OFFSET][count])
+            cut = [block.before(stop) for block, _ in held]
+            held = [(block, self._decode(block)) for block in cut if len(block)]
+        elif fitting(self._plan, events, span.partition, room - 1) < count:
+            stop = int(held[-1][0].offset[-1]) + 1
+        else:
+            stop = span.stop
+        return held, span.model_copy(update={"stop": min(stop, span.stop)})
 
     def parts_of(self, held: Held) -> Iterator[pl.DataFrame]:
         """Turn decoded blocks into rows, part by part; counts and dead letters are kept."""
         started = time.perf_counter()
+        for block, decoded in held:
+            counted = Ledger(consumed=len(block), dead_lettered=len(decoded.dead))
+            self.ledger = self.ledger.plus(counted)
         events = pl.concat([decoded.rows for _, decoded in held])
         task = self._task
         errors: list[RowError] = []
@@ -187,6 +213,11 @@ class _Frozen:
     _tables: list[Blob] = field(default_factory=list)
     _keys: list[pl.Series] = field(default_factory=list)
     _waiting: pl.DataFrame | None = None
+
+    @property
+    def count(self) -> int:
+        """Count the tables so far."""
+        return len(self._tables) + (self._waiting is not None)
 
     async def add(self, frame: pl.DataFrame) -> None:
         """Take the next table; the one before it is put into the store."""

@@ -86,6 +86,8 @@ class AggregateInput(Work):
     Attributes:
         seen_inline_bytes: A table of seen keys above this size travels by reference.
         seen_tables: Tables at most that hold the seen keys of a partition.
+        may_cut: Whether a range of a raw stream ends early, rather than in more tables than are
+            counted for it.
     """
 
     spec: StreamSpec
@@ -93,6 +95,7 @@ class AggregateInput(Work):
     tasks: list[RangeTask]
     seen_inline_bytes: int = 2_048
     seen_tables: int = 64
+    may_cut: bool = False
 
 
 class AggregateResult(Model):

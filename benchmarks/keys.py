@@ -19,7 +19,7 @@ from workers.wiring import object_store_url
 
 KEYS = (10, 1_000, 100_000, 1_000_000)
 EVENTS_A_WINDOW = 2_000_000
-WINDOWS = (1, 2, 4)
+WINDOWS = (1, 2, 4, 12)
 """Windows of the largest number of keys; the smaller ones run over the first of these."""
 
 _CUSTOMERS = {1_000_000: 1_900_000}

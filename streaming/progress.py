@@ -20,7 +20,7 @@ from streaming.offset_index import at_most, note
 from streaming.offset_map import OffsetMap
 from streaming.offset_range import OffsetRange
 from streaming.planner import catching_up
-from streaming.raw_flush import take_rows
+from streaming.raw_flush import rest_of, take_rows
 from streaming.raw_retirement import spare
 from streaming.room import flush_bytes, inline_budget, inline_room, table_bytes
 from streaming.seen import Seen, let_go
@@ -157,7 +157,7 @@ def merge_next(
                 state.garbage += let_go(partition.seen, result.seen)
                 partition.seen = result.seen
             partition.cursor = result.span.stop
-            state.planned = [t for t in state.planned if t.span != result.span]
+            _take_off(state, spec, result.span)
             state.ledger = state.ledger.plus(result.ledger)
             consumed += result.ledger.consumed
             merge_maximum(partition, result.max_event_ms, now_ms)
@@ -172,6 +172,17 @@ def merge_next(
     if merged:
         advance(state, spec.event_time)
     return consumed
+
+
+def _take_off(state: StreamState, spec: StreamSpec, span: OffsetRange) -> None:
+    """Take a range off the plan; what is left of one that ended early takes its place."""
+    left: list[RangeTask] = []
+    for task in state.planned:
+        if (task.span.partition, task.span.start) != (span.partition, span.start):
+            left.append(task)
+        elif (rest := rest_of(state, spec, task, span.stop)) is not None:
+            left.append(rest)
+    state.planned = left
 
 
 def next_combine(

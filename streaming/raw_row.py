@@ -1,5 +1,6 @@
 """Rows of a raw stream: every event that passes, with its position in the log and its identity."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -78,14 +79,23 @@ def raw_rows(
         duplicates: Drops events that came before; None keeps all.
         rows_from: Events before this offset are in rows of an older epoch.
     """
+    for part in plan.steps.cuts(_placed(plan, events, partition)):
+        yield _part(plan, part, duplicates, rows_from)
+
+
+def fitting(plan: StreamPlan, events: pl.DataFrame, partition: int, most: int) -> int:
+    """Count the events, from the first on, that `raw_rows` gives in at most so many parts."""
+    parts = plan.steps.cuts(_placed(plan, events, partition))
+    return sum(part.height for part in itertools.islice(parts, most))
+
+
+def _placed(plan: StreamPlan, events: pl.DataFrame, partition: int) -> pl.DataFrame:
     at = pl.col(plan.spec.event_time.field).dt.epoch("ms")
-    placed = events.with_row_index("_row").with_columns(
+    return events.with_row_index("_row").with_columns(
         at.alias(_EVENT_MS),
         pl.lit(plan.spec.topic).alias(_TOPIC),
         pl.lit(partition, pl.Int32).alias(_PARTITION),
     )
-    for part in plan.steps.cuts(placed):
-        yield _part(plan, part, duplicates, rows_from)
 
 
 def _part(

@@ -1,6 +1,6 @@
 """Records as they lie in a fetched buffer, described by columns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,19 @@ class RecordBlock:
     def __len__(self) -> int:
         """Count the records."""
         return len(self.offset)
+
+    def before(self, stop: int) -> "RecordBlock":
+        """Give the records before an offset, in the same buffer."""
+        n = int(np.searchsorted(self.offset, stop))
+        return replace(
+            self,
+            offset=self.offset[:n],
+            timestamp_ms=self.timestamp_ms[:n],
+            value_start=self.value_start[:n],
+            value_size=self.value_size[:n],
+            key_start=self.key_start[:n],
+            key_size=self.key_size[:n],
+        )
 
     def value(self, row: int) -> bytes | None:
         """Copy one value out of the buffer."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from common.errors import UsageError
 from pipelines.stream import StreamSpec
+from streaming.offset_range import OffsetRange
 from streaming.segment import Blob
 from streaming.state import OffsetRetirement, RangeTask, StreamState
 
@@ -112,9 +113,12 @@ def has_retirement_room(state: StreamState, spans: int) -> bool:
 def to_come(spec: StreamSpec, tasks: Iterable[RangeTask]) -> int:
     """Bound the objects that ranges come to: partials or rows, dead letters, late events."""
     cut = spec.raw or spec.keeps_late
-    return sum(
-        2 + (cut and (task.span.stop - task.span.start) // PIECE_RECORDS + 1) for task in tasks
-    )
+    return sum(2 + (pieces_of(task.span) if cut else 0) for task in tasks)
+
+
+def pieces_of(span: OffsetRange) -> int:
+    """Give how many objects the rows of a range are counted as; it ends early if they need more."""
+    return (span.stop - span.start) // PIECE_RECORDS + 1
 
 
 def _tables(state: StreamState) -> Iterable[Blob]:

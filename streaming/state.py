@@ -100,6 +100,8 @@ class RangeTask(_Mutable):
         inline_bytes: How much of its result travels inline; None for a range that was planned
             before there was a bound.
         rows_from: First offset whose event gives a row, of a raw stream; 0 where all do.
+        flush_upto: Last flush that it may go to if it is cut, of a raw stream with an identity.
+        waits: Whether it is what a cut left over, and not read yet.
     """
 
     span: OffsetRange
@@ -112,6 +114,8 @@ class RangeTask(_Mutable):
     seen: Seen | None = None
     inline_bytes: int | None = None
     rows_from: int = 0
+    flush_upto: int | None = None
+    waits: bool = False
 
 
 class Retirement(_Mutable):

@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 from activities import stream_io
 from common.errors import FatalError, UsageError
 from common.names import STREAM_COMPUTE_QUEUE
-from streaming import early, loss, progress, quiet, tuning, watermark
+from streaming import early, loss, progress, quiet, raw_flush, tuning, watermark
 from streaming.completeness import note_completeness
 from streaming.loss import LogSurvey
 from streaming.merge_step import combine_inline
@@ -205,7 +205,7 @@ class StreamWorkflow:
             self._beside.spawn(self._give_up_lost)
 
     def _read(self, planned: list[RangeTask]) -> None:
-        for task in planned:
+        for task in (task for task in planned if not task.waits):
             self._reading.add(self._beside.compute(self._aggregate, [task]))
 
     def _give_back(self) -> None:
@@ -228,6 +228,8 @@ class StreamWorkflow:
             if state.mode == "stopping" or (not self._combining and progress.is_finished(state)):
                 return
             wake_ms = None
+            if not self._rolling:
+                self._read(raw_flush.due_rests(state))
             if state.mode == "running" and not self._rolling:
                 plan = plan_ranges(state, spec, self._limits(), clock.now_ms())
                 wake_ms = plan.wake_ms
@@ -236,8 +238,7 @@ class StreamWorkflow:
             self._cut_ms = wake_ms
             if self._garbage.due(state):
                 self._beside.spawn(self._garbage.release, state, self._insist)
-            rollable = not self._rewinding.busy and not self._insist.was_reset
-            if self._history_is_long() and rollable:
+            if self._history_is_long() and not (self._rewinding.busy or self._insist.was_reset):
                 await self._continue_as_new(state)
             early_ms = None if self._combining else early.due_ms(state, spec)
             await self._until_changed(wake_ms, early_ms)
@@ -288,7 +289,7 @@ class StreamWorkflow:
         names = ", ".join(str(task.span) for task in batch)
         asked_ms, abandoned = clock.now_ms(), self._reading.turn()
         work = stream_io.AggregateInput(
-            spec=self._task.spec, topic_id=state.topic_id, tasks=batch,
+            spec=self._task.spec, topic_id=state.topic_id, tasks=batch, may_cut=True,
             seen_inline_bytes=seen_inline_bytes(state), seen_tables=seen_tables(state),
         )  # fmt: skip
         deed = "stream.deliver_ranges" if self._task.spec.raw else "stream.aggregate_ranges"

@@ -1,5 +1,6 @@
 """Streams without a window on the server that skips time."""
 
+import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.stream_deliver import StreamDeliverActivities
@@ -8,6 +9,7 @@ from common.errors import ServiceUnavailableError
 from common.payloads import Ref
 from pipelines.stream import StreamSpec
 from pipelines.transform import Step
+from streaming import room, row_step
 from streaming.frame import from_bytes
 from streaming.ledger import Ledger
 from streaming.offset_range import OffsetRange
@@ -139,12 +141,18 @@ async def test_every_element_of_a_list_is_a_row_of_its_own(rig: StreamRig) -> No
 
 
 async def deliver(
-    log: MemoryLog, store: MemoryStore, spec: StreamSpec, stop: int, held_bytes: int
+    log: MemoryLog,
+    store: MemoryStore,
+    spec: StreamSpec,
+    stop: int,
+    held_bytes: int,
+    *,
+    may_cut: bool = False,
 ) -> AggregateResult:
     """Run the activity on one range, with a table for every `held_bytes` of records."""
     span = OffsetRange(topic="events", partition=0, start=0, stop=stop)
     task = RangeTask(span=span, epoch=1, watermark_ms=None, now_ms=10**9, flush_seq=1)
-    work = AggregateInput(spec=spec, topic_id=log.topic_id, tasks=[task])
+    work = AggregateInput(spec=spec, topic_id=log.topic_id, tasks=[task], may_cut=may_cut)
     activities = StreamDeliverActivities(log, store, held_bytes)
     found: AggregateResult = await ActivityEnvironment().run(activities.deliver_ranges, work)
     return found
@@ -188,3 +196,45 @@ async def test_tables_of_one_range_hold_each_event_id_once_the_last(rig: StreamR
     kept = {_key(table.ref) for table in result.rows}
     assert kept.isdisjoint(ref.key for ref in result.superseded)
     assert result.ledger == Ledger(consumed=9, delivered=9)
+
+
+async def test_a_range_ends_early_where_long_lists_come_to_more_tables_than_are_counted(
+    rig: StreamRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each million of elements was a table of its own, however many that were."""
+    monkeypatch.setattr(row_step, "CUT_ELEMENTS", 4)
+    monkeypatch.setattr(room, "PIECE_RECORDS", 10)
+    rig.log.append(0, *(event(i, "a,b,c") for i in range(7)), b"no json", event(8, "a,b,c"))
+    rig.log.append(0, *(event(i, "a,b,c") for i in range(9, 22)))
+    steps = [Step(expand={"word": "unnest(string_split(category, ','))"})]
+    spec = raw_spec(rig, transform=steps)
+    whole = await deliver(rig.log, MemoryStore(), spec, 22, held_bytes=10**9)
+    store = MemoryStore()
+    cut = await deliver(rig.log, store, spec, 22, held_bytes=10**9, may_cut=True)
+    [result] = cut.results
+    assert len(whole.results[0].rows) > len(result.rows) == 3
+    read = result.span.stop
+    assert 0 < read < 22
+    dead = int(read > 7)
+    delivered = 3 * (read - dead)
+    assert result.ledger == Ledger(
+        consumed=read, expanded=2 * (read - dead), delivered=delivered, dead_lettered=dead
+    )
+    assert sorted({o for table in offsets(store, result.rows) for o in table}) == [
+        offset for offset in range(read) if offset != 7
+    ]
+
+
+async def test_a_stream_of_ranges_that_end_early_shows_every_element_once(
+    rig: StreamRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_step, "CUT_ELEMENTS", 4)
+    rig.log.append(0, *(event(i, "a,b,c") for i in range(12)))
+    steps = [Step(expand={"word": "unnest(string_split(category, ','))"})]
+    spec = raw_spec(rig, transform=steps)
+    result = await rig.ended(await rig.start(spec, until=LATEST))
+    assert result.ledger == Ledger(consumed=12, expanded=24, delivered=36)
+    assert result.flush_seq > 3
+    for sink in rig.sinks.values():
+        found = sorted((row["_offset"], row["_element"]) for row in sink.rows.values())
+        assert found == [(o, e) for o in range(12) for e in range(3)]

@@ -15,7 +15,7 @@ from streaming.offset_range import OffsetRange
 from streaming.plan import compile_stream
 from streaming.planner import Limits, plan_ranges
 from streaming.progress import RangeResult, forget_planned, is_finished, merge_next, take_flushed
-from streaming.raw_flush import next_flush, number_flushes, take_rows
+from streaming.raw_flush import due_rests, next_flush, number_flushes, take_rows
 from streaming.raw_retirement import retire_passed
 from streaming.raw_row import raw_rows
 from streaming.rewind import Rewind, apply_rewind, forget_results, plan_rewind
@@ -59,6 +59,7 @@ class RawEngine:
     def range(self, index: int) -> None:
         if not self.flying:
             return
+        cut = index % 2 == 1  # ends after its first table
         task = self.flying.pop(index % len(self.flying))
         span = task.span
         tables, ledger, maximum = [], Ledger(), None
@@ -77,6 +78,9 @@ class RawEngine:
                 tables.append(
                     Blob(row_count=rows.frame.height, size_bytes=len(content), inline=content)
                 )
+            if cut and tables:
+                span = span.model_copy(update={"stop": min(start + 2, span.stop)})
+                break
         name = f"range-{task.epoch}-{span}"
         self.results[span.partition, span.start] = RangeResult(
             span=span, epoch=task.epoch, ledger=ledger, max_event_ms=maximum, rows=tables,
@@ -85,6 +89,7 @@ class RawEngine:
 
     def merge(self, _: int = 0) -> None:
         merge_next(self.state, self.spec, self.results, 0)
+        self.flying += due_rests(self.state)
         retire_passed(self.state)
 
     def write(self, number: int, *, lost: bool = False) -> None:
@@ -145,7 +150,8 @@ class RawEngine:
     def crash(self, _: int = 0) -> None:
         """Lose everything but the state; what was planned is done again."""
         self.state = decode_state(self.state.encode())
-        self.flying, self.results = list(self.state.planned), {}
+        self.flying = [task for task in self.state.planned if not task.waits]
+        self.results = {}
 
     def stop(self, _: int = 0) -> None:
         """Take back what is planned, save, and start again; ranges are cut anew."""
@@ -211,6 +217,30 @@ def test_every_sink_shows_each_passing_event_once_whatever_the_cuts_and_crashes(
     assert ledger.consumed == sum(len(events) for events in log.values())
 
 
+def test_a_range_that_is_cut_again_and_again_has_few_tables_waiting() -> None:
+    """A range of long lists came to hundreds of tables, all of which waited for a sink at once."""
+    for identity, numbers in (([], [1, 3, 4, 5]), (["customer"], [1, 2, 3, 4])):
+        state, spec = state_of(partition(end=40)), raw_spec(identity=identity)
+        plan_all(state, lambda _: [(0, 30), (30, 40)])
+        number_flushes(state, spec, [[task] for task in state.planned])
+        found: list[int] = []
+        for start in range(0, 30, 8):
+            span = state.planned[0].span.model_copy(update={"stop": min(start + 8, 30)})
+            tables = [blob(f"{start}-{n}") for n in range(9)]
+            result = RangeResult(span=span, epoch=1, ledger=Ledger(), rows=tables)
+            merge_next(state, spec, {(0, start): result}, 0)
+            rests = [task for task in state.planned if task.waits]
+            assert [task.span.start for task in rests] == ([start + 8] if start < 24 else [])
+            assert due_rests(state) == []
+            found.append(state.flushes[0].flush_seq)
+            assert len(state.flushes[0].tables) == 9
+            take_flushed(state, state.sinks[0].name, found[-1])
+            assert due_rests(state) == rests
+            assert not any(task.waits for task in state.planned)
+        assert found == numbers
+        assert [task.flush_seq for task in state.planned] == [65 if identity else 2]
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     log=LOGS,
@@ -261,7 +291,7 @@ def test_a_later_flush_waits_for_the_ranges_of_an_earlier_one() -> None:
 
 
 def test_small_ranges_that_travel_together_share_a_flush_but_not_with_an_identity() -> None:
-    for identity, numbers in (([], [1, 1, 2]), (["customer"], [1, 2, 3])):
+    for identity, numbers in (([], [1, 1, 2]), (["customer"], [1, 65, 129])):
         state = state_of(partition(), partition(), partition())
         plan_all(state, lambda _: [(0, 5)])
         batches = [state.planned[:2], state.planned[2:]]
