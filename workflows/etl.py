@@ -44,9 +44,10 @@ class EtlWorkflow:
     @workflow.init
     def __init__(self, task: EtlInput) -> None:
         self._task = task
-        self._state: EtlState = "running"
+        self._outcome: EtlState = "running"
+        self._paused = False
         self._phase: EtlPhase = "opening"
-        self._reason = ""
+        self._reason = self._waiting = ""
         self._insist = Insistence(self._wait_for_person, queue=ETL_QUEUE, sees_out=True)
         self._progress = task.carried or EtlProgress(started_us=clock.now_ms() * 1_000)
         self._published: list[io.TargetResult] = []
@@ -59,25 +60,30 @@ class EtlWorkflow:
     @workflow.signal
     def pause(self) -> None:
         """Begin nothing more; what is under way is finished."""
-        if self._state == "running":
-            self._state, self._reason = "paused", "paused by request"
+        if self._outcome != "running" or self._paused:
+            return
+        if self._rolls_forward:
+            self._reason = "asked to pause after the first publication: it is finished"
+        else:
+            self._paused, self._reason = True, "paused by request"
 
     @workflow.signal
     def resume(self) -> None:
         """Go on, and try again what waits for a person."""
-        self._state, self._reason = "running", ""
+        self._paused, self._reason = False, ""
         self._insist.resume()
 
     @workflow.query
     def status(self) -> EtlStatus:
         """Tell where the run stands and why."""
         opened, progress = self._progress.opened, self._progress
-        trouble = "; ".join(f"{what}: {why}" for what, why in self._insist.trouble.items())
+        trouble = [f"{what}: {why}" for what, why in self._insist.trouble.items()]
+        reasons = dict.fromkeys([self._reason, self._waiting, *trouble])
         return EtlStatus(
             pipeline=self._task.spec.name,
             state=self._state,
             phase=self._phase,
-            reason=trouble or self._reason,
+            reason="; ".join(reason for reason in reasons if reason),
             run=opened.run if opened else 0,
             slot=opened.slot if opened else "",
             chunks_done=progress.done,
@@ -90,8 +96,17 @@ class EtlWorkflow:
             published=self._published,
         )
 
+    @property
+    def _state(self) -> EtlState:
+        return "paused" if self._paused else self._outcome
+
+    def _decide(self, outcome: EtlState, reason: str = "") -> None:
+        """Say what becomes of the run; a pause that was asked for has nothing to hold any more."""
+        self._outcome, self._paused = outcome, False
+        self._reason, self._waiting = reason, ""
+
     def _wait_for_person(self, reason: str) -> None:
-        self._state, self._reason = "paused", reason
+        self._paused, self._reason = True, reason
 
     # --- the run -----------------------------------------------------------------------------
 
@@ -111,12 +126,13 @@ class EtlWorkflow:
                 self._insist.given_up = True
                 work.cancel()
                 await workflow.wait([work])
-                await self._undo(task, "cancelled")
+                self._decide("cancelled", "cancelled by request")
+                await self._undo(task)
                 raise
             except ApplicationError as error:
                 if not self._rolls_forward:
-                    self._reason = error.message
-                    await self._undo(task, "failed")
+                    self._decide("failed", error.message)
+                    await self._undo(task)
                 raise
 
     async def _load(self, task: EtlInput) -> EtlResult:
@@ -124,9 +140,9 @@ class EtlWorkflow:
         if self._progress.chunk_count is None:
             await self._cut(task, opened)
         self._phase = "extracting"
-        self._attribute.show(self._state)
+        self._attribute.show(self._outcome)
         chunks = ChunkPipeline(task, self._name(opened), opened, self._progress, self._insist)
-        self._progress = await chunks.run(self._unpaused, self._moved)
+        self._progress = await chunks.run(self._unpaused, self._unpaused_late, self._moved)
         if opened.keyed:
             await self._unpaused()
             await self._find_repeated(opened)
@@ -136,10 +152,10 @@ class EtlWorkflow:
         await self._unpaused()
         audit = await self._audit(opened)
         if audit.outcome == "blocked":
-            self._state = "blocked"
+            self._decide("blocked")
             return await self._end(opened, audit)
         await self._publish(opened)
-        self._state = "published"
+        self._decide("published")
         return await self._end(opened, audit, await self._report(opened))
 
     async def _open(self, task: EtlInput) -> io.EtlOpened:
@@ -175,10 +191,10 @@ class EtlWorkflow:
                 )
                 window, transactions = settled.window, settled.open_transactions
                 if transactions:
-                    self._reason = f"waits for open transactions: {', '.join(transactions)}"
+                    self._waiting = f"waits for open transactions: {', '.join(transactions)}"
                     await workflow.sleep(pause)
                     pause = min(pause * 2, SETTLE_PAUSE_LONGEST)
-            self._reason = ""
+            self._waiting = ""
         self._phase = "planning"
         await self._unpaused()
         plan = io.PlanInput(name=self._name(opened), window=window)
@@ -233,6 +249,7 @@ class EtlWorkflow:
                 f"reconciling {name}", "etl.reconcile", work, io.Nothing, policies.PREPARE,
                 fatal_ends=True,
             )  # fmt: skip
+        await self._unpaused_late()
         for place, (name, work) in enumerate(zip(opened.targets, inputs, strict=True)):
             # A target refuses before it changes anything; only what follows must go forward.
             self._rolls_forward = True
@@ -280,7 +297,7 @@ class EtlWorkflow:
         await self._insist.run("recording", "etl.finish", work, io.Nothing, policies.PREPARE)
         if audit.alert:
             await self._alert(audit.alert)
-        self._attribute.show(self._state)
+        self._attribute.show(self._outcome)
         return EtlResult(
             state=self._state,
             run=opened.run,
@@ -311,17 +328,22 @@ class EtlWorkflow:
         return io.RunName(pipeline=self._task.spec.name, run=opened.run)
 
     async def _unpaused(self) -> None:
-        await workflow.wait_condition(lambda: self._state != "paused")
+        await workflow.wait_condition(lambda: not self._paused)
+
+    async def _unpaused_late(self) -> None:
+        """Wait where runs of an earlier version went on."""
+        if self._paused and workflow.patched("pause-holds-to-the-end"):
+            await self._unpaused()
 
     def _moved(self, progress: EtlProgress) -> None:
         self._progress = progress
 
-    async def _undo(self, task: EtlInput, state: EtlState) -> None:
+    async def _undo(self, task: EtlInput) -> None:
         """Leave every target, and staging, as they were."""
-        self._state, self._insist.given_up = state, False
+        self._insist.given_up = False
         opened = self._progress.opened
         name = io.RunName(pipeline=task.spec.name, run=opened.run if opened else 0)
         owner = workflow.info().first_execution_run_id
         work = io.DiscardInput(name=name, owner=owner)
         await self._insist.run("undoing", "etl.discard", work, io.Nothing, policies.PREPARE)
-        self._attribute.show(self._state)
+        self._attribute.show(self._outcome)

@@ -31,10 +31,13 @@ class ChunkPipeline:
         self._progress = progress
         self._insist = insist
 
-    async def run(self, unpaused: Unpaused, moved: Callable[[EtlProgress], None]) -> EtlProgress:
+    async def run(
+        self, unpaused: Unpaused, unpaused_late: Unpaused, moved: Callable[[EtlProgress], None]
+    ) -> EtlProgress:
         """Take every chunk as far as it goes by itself.
 
-        With a long history it goes on in a new run of the workflow once no chunk is under way.
+        With a long history it goes on in a new run of the workflow once no chunk is under way; a
+        pause is waited out before it, as the new run would not know of it.
         """
         count = self._progress.chunk_count or 0
 
@@ -47,6 +50,7 @@ class ChunkPipeline:
             self._progress = self._progress.model_copy(update={"next_chunk": stopped_at})
             moved(self._progress)
             if stopped_at < count:
+                await unpaused_late()
                 workflow.continue_as_new(self._task.model_copy(update={"carried": self._progress}))
         if self._opened.grouped and self._progress.grouped_count is None:
             await unpaused()

@@ -41,6 +41,7 @@ class MemorySource:
 
     Attributes:
         open_transactions: What `settle` finds, one list for each call.
+        settling: `settle` waits for it.
         failures: Errors of the next reads.
         gate: Reads wait for it.
         reads: Chunks that were read.
@@ -50,6 +51,7 @@ class MemorySource:
     rows: list[Row]
     columns: dict[str, str] = field(default_factory=lambda: {"id": "int64", "amount": "int64?"})
     open_transactions: list[list[str]] = field(default_factory=list)
+    settling: asyncio.Event = field(default_factory=asyncio.Event)
     failures: list[Exception] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     reads: list[int] = field(default_factory=list)
@@ -59,6 +61,7 @@ class MemorySource:
         return SourceShape(columns=self.columns, primary_key=["id"])
 
     async def settle(self, wanted: CursorWindow, before: Settled | None) -> Settled:
+        await self.settling.wait()
         left = self.open_transactions.pop(0) if self.open_transactions else []
         return Settled(window=wanted, open_transactions=left)
 
@@ -95,6 +98,9 @@ class MemoryTarget:
     Attributes:
         refusals: Errors of the next publications.
         publications: How often rows became visible.
+        gate: Publications wait for it.
+        staging_gate: Chunks wait for it before they are staged.
+        stagings: How many were begun.
     """
 
     rows: dict[int, Row] = field(default_factory=dict)
@@ -102,6 +108,8 @@ class MemoryTarget:
     refusals: list[Exception] = field(default_factory=list)
     publications: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    staging_gate: asyncio.Event = field(default_factory=asyncio.Event)
+    stagings: int = 0
 
     async def preflight(self, table: BatchTable) -> TargetPlan:
         return TargetPlan()
@@ -112,6 +120,8 @@ class MemoryTarget:
     async def stage(
         self, table: BatchTable, chunk: int, token: str, rows: AsyncIterator[pa.RecordBatch]
     ) -> int:
+        self.stagings += 1
+        await self.staging_gate.wait()
         found = [row async for batch in rows for row in batch.to_pylist()]
         self.staging[table.run_id, chunk, token] = found
         return len(found)
@@ -147,9 +157,11 @@ class EtlRig:
         self.server = server
         self.source = MemorySource([{"id": n, "amount": n * 2} for n in range(rows)])
         self.source.gate.set()
+        self.source.settling.set()
         self.targets = {"clickhouse": MemoryTarget(), "postgres": MemoryTarget()}
         for target in self.targets.values():
             target.gate.set()
+            target.staging_gate.set()
         self.store, self.lake = MemoryStore(), MemoryStore()
 
     def spec(self, **changes: object) -> EtlSpec:

@@ -123,10 +123,15 @@ def _block(span: OffsetRange, values: list[bytes | None], start: int, stop: int)
 
 
 class MemoryStore:
-    """Objects in a dictionary."""
+    """Objects in a dictionary.
+
+    Attributes:
+        refusals: Errors to raise, one for each word, when a key with the word is created.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.refusals: dict[str, Exception] = {}
         self.modified_ms: dict[str, int] = {}
 
     async def put(self, prefix: str, content: bytes, codec: str = "arrow") -> Ref:
@@ -147,6 +152,8 @@ class MemoryStore:
 
     async def create(self, key: str, content: bytes) -> bool:
         """Store unless it exists."""
+        for word in [word for word in self.refusals if word in key]:
+            raise self.refusals.pop(word)
         if key in self.objects:
             return False
         self.objects[key] = content

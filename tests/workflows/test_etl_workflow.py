@@ -320,22 +320,6 @@ async def test_a_cancellation_after_the_first_publication_is_not_obeyed(etl: Etl
     assert [len(target.rows) for target in etl.targets.values()] == [100, 100]
 
 
-async def test_a_paused_run_begins_nothing_more(etl: EtlRig) -> None:
-    etl.source.gate.clear()
-    handle = await etl.start(etl.spec())
-    await etl.until(handle, lambda status: status.phase == "extracting")
-    await handle.signal("pause")
-    etl.source.gate.set()
-
-    await etl.until(handle, lambda status: status.rows == 60)
-    assert set(etl.source.reads) == {0, 1}
-    assert etl.staged == 0
-    await handle.signal("resume")
-    result = await etl.ended(handle)
-
-    assert result.ledger.loaded == 100
-
-
 async def test_open_transactions_are_waited_for(etl: EtlRig) -> None:
     etl.source.open_transactions = [["pid 7"], ["pid 7"], []]
     spec = etl.spec(source=PostgresSource(table="t", cursor="id"))
