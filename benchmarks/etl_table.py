@@ -9,8 +9,8 @@ import asyncpg
 
 from benchmarks.line import say
 from common.settings import Settings
-from connectors.batch_sources import postgres_dsn
 from connectors.clickhouse_client import ClickHouseConnection
+from connectors.named_connection import postgres_dsn
 
 COLUMNS = (
     "id bigint PRIMARY KEY, customer integer NOT NULL, status text NOT NULL, product text NOT NULL,"

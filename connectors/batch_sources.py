@@ -1,12 +1,13 @@
 """Opening the source of a batch by the kind that its file names."""
 
 from activities.etl_ports import BatchSource
-from common.errors import SettingsError, UnknownNameError
+from common.errors import UnknownNameError
 from common.settings import Settings
 from connectors.file_source import FileBatchSource
 from connectors.http_source import HttpBatchSource
 from connectors.kafka import KafkaLog
 from connectors.kafka_range_source import KafkaRangeSource
+from connectors.named_connection import postgres_dsn
 from connectors.postgres_source import PostgresBatchSource
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
@@ -52,34 +53,6 @@ def open_source(spec: EtlSpec, interval: DataInterval | None, settings: Settings
     if isinstance(source, KafkaSource):
         return KafkaRangeSource(source, fields, interval, KafkaLog(settings.kafka))
     raise UnknownNameError(f"source `{source.kind}`: expected another kind")
-
-
-def postgres_dsn(name: str | None, settings: Settings) -> str:
-    """Give the address of a named PostgreSQL, or that of the settings.
-
-    Raises:
-        UnknownNameError: There is no such connection.
-        SettingsError: It is of another kind, or there is no address.
-    """
-    if name is None:
-        dsn = settings.postgres.dsn
-        if dsn is None:
-            raise SettingsError(
-                "`postgres.dsn`: expected an address, got none; run `sluice up` or set it"
-            )
-        return dsn.get_secret_value()
-    found = settings.connections.get(name)
-    if found is None:
-        known = ", ".join(settings.connections) or "none"
-        raise UnknownNameError(
-            f"connection `{name}`: expected one of [connections], got {known}; add "
-            f"[connections.{name}] to `sluice.toml`"
-        )
-    if found.kind not in ("postgres", "timescaledb"):
-        raise SettingsError(
-            f"connection `{name}`: expected kind postgres, got {found.kind}; name another one"
-        )
-    return found.dsn.get_secret_value()
 
 
 def with_data_dir(url: str, settings: Settings) -> str:

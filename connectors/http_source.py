@@ -19,6 +19,7 @@ from common.errors import SettingsError, SourceRefusedError
 from common.settings import Settings
 from connectors.http_client import HttpClient, shown
 from connectors.http_paging import Page, Pager
+from connectors.named_connection import named_connection
 from connectors.steady_source import SteadySource
 from contracts.field_type import FieldType
 from contracts.field_type_parse import parse_field_type
@@ -129,13 +130,7 @@ def _block(rows: ReadRows, chunk: int, first: int) -> SourceBlock:
 
 
 def _base_url(name: str, settings: Settings) -> URL:
-    connection = settings.connections.get(name)
-    if connection is None or connection.kind != "http":
-        got = "none" if connection is None else f"one of kind `{connection.kind}`"
-        raise SettingsError(
-            f"connection `{name}`: expected one of kind `http`, got {got}; add "
-            f"[connections.{name}] to sluice.toml"
-        )
+    connection = named_connection(name, ("http",), settings)
     wrong = SettingsError(
         f"connection `{name}`: expected `http://host/path` or `https://host/path` in `dsn`, got "
         "another address; correct it"

@@ -131,6 +131,10 @@ def orders(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Drop the tables and their rows first.")
     ] = False,
+    connection: Annotated[
+        str | None,
+        typer.Option(help="A PostgreSQL of [connections]; left out: the one of the stack."),
+    ] = None,
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Make the tables `customers`, `products` and `orders` in PostgreSQL, and fill them.
@@ -138,19 +142,19 @@ def orders(
     The same seed gives the same rows, whatever the machine. Of any 1,000 orders in a row 28 are
     dirty, each in one way; 29 March 2026 has 23 hours.
 
-    Example: sluice generate orders --rows 2000000
+    Example: sluice generate orders --rows 2000000 --connection shop
     """
     import asyncio
 
     from common.settings_load import load_settings
+    from connectors.named_connection import postgres_dsn
     from devstack.sample.orders import OrdersShape
     from starter.generate_tables import write_orders
 
+    dsn = postgres_dsn(connection, load_settings())
     shape = OrdersShape(rows, seed, days, _day(start))
     with _progress("orders", rows, "rows") as progress:
-        summary = asyncio.run(
-            write_orders(load_settings().postgres, shape, fresh=fresh, progress=progress)
-        )
+        summary = asyncio.run(write_orders(dsn, shape, fresh=fresh, progress=progress))
     _print_tables(summary, output)
 
 

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from common.errors import SettingsError
 from common.payloads import Model
-from common.settings import PostgresSettings
 from connectors.postgres_fill import FilledTable, fill_tables
 from devstack.sample.flights import TABLES, table_csv
 from devstack.sample.orders import (
@@ -59,7 +57,7 @@ class TableSummary(Model):
 
 
 async def write_orders(
-    settings: PostgresSettings,
+    dsn: str,
     shape: OrdersShape,
     *,
     fresh: bool,
@@ -68,7 +66,7 @@ async def write_orders(
     """Make the three tables and fill them; all of them are there afterwards, or none.
 
     Args:
-        settings: Where PostgreSQL is.
+        dsn: Address of PostgreSQL.
         shape: Which orders.
         fresh: Drop tables of these names first.
         progress: Told how many orders were sent.
@@ -76,17 +74,13 @@ async def write_orders(
     Raises:
         UsageError: One of the tables is there already.
     """
-    if settings.dsn is None:
-        raise SettingsError(
-            "`postgres.dsn`: expected an address, got none; run `sluice up` or set it"
-        )
     began = time.monotonic()
     tables = [
         FilledTable("customers", CUSTOMERS, customers_table(shape).to_batches(), "customer_id"),
         FilledTable("products", PRODUCTS, products_table(shape).to_batches(), "product_id"),
         FilledTable("orders", ORDERS, _told(shape, progress), "id", ("updated_at",)),
     ]
-    counts = await fill_tables(settings.dsn.get_secret_value(), tables, fresh=fresh)
+    counts = await fill_tables(dsn, tables, fresh=fresh)
     return TableSummary(
         tables=counts,
         faults={_words(fault): count for fault, count in fault_counts(shape.rows).items()},

@@ -1,15 +1,15 @@
 """Sample tables in a real PostgreSQL: all of them or none, and never over somebody's own."""
 
+import json
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import asyncpg
 import polars as pl
 import pyarrow as pa
 import pytest
-from pydantic import SecretStr
 
-from common.errors import SettingsError, UsageError
-from common.settings import PostgresSettings
+from common.errors import UsageError
 from connectors.postgres_copy_out import copy_out
 from connectors.postgres_fill import FilledTable, fill_tables
 from connectors.postgres_type import type_named
@@ -21,6 +21,7 @@ from devstack.sample.orders import (
     products_table,
 )
 from starter.generate_tables import CUSTOMERS, ORDERS, PRODUCTS, write_orders
+from starter.main import run
 
 TABLES = ("customers", "products", "orders")
 
@@ -47,8 +48,7 @@ async def test_orders_are_in_postgres_as_they_were_made(
     connection: asyncpg.Connection, postgres_dsn: str
 ) -> None:
     shape, told = OrdersShape(3_000, customers=200, products=100), list[int]()
-    where = PostgresSettings(dsn=SecretStr(postgres_dsn))
-    summary = await write_orders(where, shape, fresh=False, progress=told.append)
+    summary = await write_orders(postgres_dsn, shape, fresh=False, progress=told.append)
     assert summary.tables == {"customers": 200, "products": 100, "orders": 3_000}
     assert sum(summary.faults.values()) == sum(fault_counts(3_000).values())
     assert told == [3_000]
@@ -65,13 +65,12 @@ async def test_a_table_that_is_there_is_kept_unless_it_may_go(
     connection: asyncpg.Connection, postgres_dsn: str
 ) -> None:
     await connection.execute("CREATE TABLE orders (mine integer)")
-    where = PostgresSettings(dsn=SecretStr(postgres_dsn))
     with pytest.raises(UsageError, match="table `orders`: expected none of this name"):
-        await write_orders(where, OrdersShape(10), fresh=False, progress=lambda _: None)
+        await write_orders(postgres_dsn, OrdersShape(10), fresh=False, progress=lambda _: None)
     assert await connection.fetchval("SELECT to_regclass('customers')") is None
     assert await connection.fetchval("SELECT count(mine) FROM orders") == 0
     for rows in (10, 20):
-        await write_orders(where, OrdersShape(rows), fresh=True, progress=lambda _: None)
+        await write_orders(postgres_dsn, OrdersShape(rows), fresh=True, progress=lambda _: None)
         assert await connection.fetchval("SELECT count(*) FROM orders") == rows
 
 
@@ -90,6 +89,29 @@ async def test_rows_that_fail_half_way_leave_no_table(
         assert await connection.fetchval("SELECT to_regclass($1)", table) is None
 
 
-async def test_without_an_address_somebody_is_told_what_to_do() -> None:
-    with pytest.raises(SettingsError, match="run `sluice up`"):
-        await write_orders(PostgresSettings(), OrdersShape(1), fresh=False, progress=lambda _: None)
+def test_orders_go_into_a_connection_by_name(
+    postgres_dsn: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They could go nowhere but into the stack's own database."""
+    (tmp_path / "sluice.toml").write_text(
+        '[connections.shop]\nkind = "postgres"\ndsn = "${SHOP_DSN}"\n'
+        '[connections.other]\nkind = "clickhouse"\ndsn = "http://localhost"\n',
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHOP_DSN", postgres_dsn)
+    generate = ["generate", "orders", "--rows", "1000", "--fresh", "--connection"]
+    assert run([*generate, "shop", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tables"]["orders"] == 1_000
+    assert run([*generate, "shopp"]) == 2
+    told = "expected one of [connections], got shop, other; did you mean `shop`?"
+    assert told in capsys.readouterr().err
+    assert run([*generate, "other"]) == 2
+    assert "expected kind postgres or timescaledb, got clickhouse" in capsys.readouterr().err
+    assert run(generate[:-1]) == 2
+    assert "`postgres.dsn`: expected an address, got none; run `sluice up`" in (
+        capsys.readouterr().err
+    )

@@ -7,7 +7,8 @@ from pydantic import SecretStr
 
 from common.errors import SettingsError, UnknownNameError
 from common.settings import ClickHouseSettings, ConnectionSettings, PostgresSettings, Settings
-from connectors.batch_targets import clickhouse_settings, open_target, postgres_dsn
+from connectors.batch_targets import clickhouse_settings, open_target
+from connectors.named_connection import postgres_dsn
 
 
 def settings(tmp_path: Path, **connections: str) -> Settings:
@@ -55,8 +56,8 @@ def test_postgres_is_addressed_by_a_connection_or_by_its_section(tmp_path: Path,
     known = settings(tmp_path).model_copy(
         update={"connections": {"far": connection}, kind: section}
     )
-    assert postgres_dsn(kind, "far", known) == "postgresql://far/shop"
-    assert postgres_dsn(kind, None, known) == f"postgresql://near/{kind}"
+    assert postgres_dsn("far", known, (kind,)) == "postgresql://far/shop"
+    assert postgres_dsn(None, known, (kind,)) == f"postgresql://near/{kind}"
 
 
 async def test_targets_open_without_a_server(tmp_path: Path) -> None:

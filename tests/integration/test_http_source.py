@@ -10,7 +10,12 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from common.errors import ServiceUnavailableError, SettingsError, SourceRefusedError
+from common.errors import (
+    ServiceUnavailableError,
+    SettingsError,
+    SourceRefusedError,
+    UnknownNameError,
+)
 from common.settings import ConnectionSettings, Settings
 from connectors.http_client import HttpClient, Pace
 from connectors.http_source import HttpBatchSource
@@ -296,5 +301,5 @@ def test_another_kind_of_address_is_refused(dsn: str, tmp_path: Path) -> None:
     source = HttpSource(connection="api")
     with pytest.raises(SettingsError, match="connection `api`: expected `http://host/path`"):
         source_of(tmp_path, source, FIELDS, None, settings_for(dsn, tmp_path))
-    with pytest.raises(SettingsError, match="connection `other`: expected one of kind `http`"):
+    with pytest.raises(UnknownNameError, match="connection `other`: expected one of"):
         source_of(tmp_path, HttpSource(connection="other"), FIELDS)
