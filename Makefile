@@ -56,6 +56,6 @@ setup-dev: ## make .venv for development
 	@bin/setup dev
 
 # Compiled once, so that not every test process compiles for itself.
-.venv/.kernels: $(wildcard streaming/*.py batch/*.py connectors/kafka*.py) | setup
+.venv/.kernels: $(wildcard streaming/*.py batch/*.py connectors/kafka*.py connectors/postgres*.py) | setup
 	@echo "compiling the kernels" >&2
 	@if $(BIN)/python -c 'from workers.process import warm_up; warm_up()'; then touch $@; fi

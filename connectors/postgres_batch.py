@@ -20,16 +20,15 @@ from connectors.postgres_batch_found import (
     look_at,
     published_run,
     schema_of,
-    staged_counts,
     tables_like,
+    whole_attempts,
+    written,
 )
 from connectors.postgres_batch_publish import Publication
 from connectors.postgres_batch_staging import (
-    ATTEMPT,
     attempt_number,
-    attempts_name,
-    create_attempts,
-    create_rows,
+    create_staging,
+    note_written,
     older,
     rows_name,
     run_prefix,
@@ -95,55 +94,54 @@ class PostgresBatchTarget:
             logged = whole(table, server) and not shape
             async with connection.transaction():
                 await _lock(connection, f"{schema}.{run_prefix(table)}")
-                await connection.execute(create_rows(table, schema, logged=logged))
-                await connection.execute(create_attempts(table, schema))
+                for statement in create_staging(table, schema, logged=logged):
+                    await connection.execute(statement)
 
     async def stage(
         self, table: BatchTable, chunk: int, token: str, rows: AsyncIterator[pa.RecordBatch]
     ) -> int:
-        """Copy the rows of a chunk into staging, marked with the attempt; then note their number.
+        """Copy the rows of a chunk into staging, and note their number in the same transaction.
 
-        A server without COPY takes them in statements.
+        A server without COPY takes them in statements, and notes those of each.
         """
-        number, count = attempt_number(chunk, token), 0
+        attempt, count = attempt_number(chunk, token), 0
 
-        async def marked() -> AsyncIterator[pa.Table]:
+        async def conformed() -> AsyncIterator[pa.Table]:
             nonlocal count
             async for batch in rows:
                 part = conform_batch(table, batch)
                 count += part.num_rows
-                marks = pa.repeat(pa.scalar(number, pa.int64()), part.num_rows)
-                yield part.append_column(ATTEMPT, marks)
+                yield part
 
         async with self._session(f"staging chunk {chunk} of `{table.name}`") as connection:
             schema = await schema_of(connection, table)
             if not await is_open(connection, table, schema):
                 raise staging_gone(table, "to be open")
             try:
-                written = await self._write(connection, table, schema, marked())
-                await connection.execute(
-                    f"INSERT INTO {quoted(schema)}.{quoted(attempts_name(table))} VALUES ($1, $2)",
-                    number,
-                    count,
-                )
+                if await self._loader.choose(connection, COPY_ROWS):
+                    done = await self._copy(connection, table, schema, attempt, conformed())
+                else:
+                    done = await self._state(connection, table, schema, attempt, conformed())
             except asyncpg.UndefinedTableError:
                 raise staging_gone(table, "to be open") from None
-        if written != count:
+        if done != count:
             raise RetryableError(
                 f"staging chunk {chunk} of `{table.name}`: expected {count} rows in staging, got "
-                f"{written}; it is staged again"
+                f"{done}; it is staged again"
             )
         return count
 
     async def staged(self, table: BatchTable, tokens: Mapping[int, str]) -> dict[int, int]:
-        """Count the rows of the attempts that are named; one that is gone has none."""
-        numbers = {chunk: attempt_number(chunk, token) for chunk, token in tokens.items()}
+        """Read how many rows the attempts that are named left; one that is gone has none.
+
+        The server counted them, in the transactions that wrote them.
+        """
+        counts = {}
         async with self._session(f"counting staging of `{table.name}`") as connection:
             schema = await schema_of(connection, table)
-            counts = {}
             if await is_open(connection, table, schema):
-                counts = await staged_counts(connection, table, schema, list(numbers.values()))
-        return {chunk: counts.get(number, 0) for chunk, number in numbers.items()}
+                counts = whole_attempts(await written(connection, table, schema))
+        return {c: counts.get(attempt_number(c, token), 0) for c, token in tokens.items()}
 
     async def publish(self, table: BatchTable, tokens: Mapping[int, str]) -> Published:
         """Change the target, and note it in `sluice_batches`, in one transaction."""
@@ -167,8 +165,7 @@ class PostgresBatchTarget:
                     and await is_logged(connection, table, schema)
                     and await publication.take_over()
                 )
-                if not await publication.check(adopted=adopted):
-                    raise staging_gone(table, f"{len(tokens)} chunks")
+                await publication.check(adopted=adopted)
                 if not server.ledger:
                     await connection.execute("SELECT pg_advisory_xact_lock($1)", _LEDGER_LOCK)
                 for statement in before_rows(table, server, shape, adopted=adopted):
@@ -230,28 +227,44 @@ class PostgresBatchTarget:
             return [], []
         return [], [f"{self.service} table `{table.name}`: partition_by makes no partitions here"]
 
-    async def _write(
+    async def _copy(
         self,
         connection: asyncpg.Connection,
         table: BatchTable,
         schema: str,
+        attempt: int,
         rows: AsyncIterator[pa.Table],
     ) -> int:
-        names = [*(column.name for column in table.columns), ATTEMPT]
-        kinds, name = staged_kinds(table), rows_name(table)
-        if await self._loader.choose(connection, COPY_ROWS):
-            return await copy_in(connection, name, names, kinds, rows, schema)
-        listed = ", ".join(quoted(column) for column in names)
+        names = [column.name for column in table.columns]
+        async with connection.transaction():
+            done = await copy_in(
+                connection, rows_name(table), names, staged_kinds(table), rows, schema
+            )
+            noted = note_written(table, schema, attempt, str(done), ended=True)
+            await connection.execute(noted)
+        return done
+
+    async def _state(
+        self,
+        connection: asyncpg.Connection,
+        table: BatchTable,
+        schema: str,
+        attempt: int,
+        rows: AsyncIterator[pa.Table],
+    ) -> int:
+        listed = ", ".join(quoted(column.name) for column in table.columns)
         statement = (
-            f"INSERT INTO {quoted(schema)}.{quoted(name)} ({listed}) SELECT {unnested(kinds)}"
+            f"WITH part AS (INSERT INTO {quoted(schema)}.{quoted(rows_name(table))} ({listed}) "
+            f"SELECT {unnested(staged_kinds(table))} RETURNING 1) "
+            f"{note_written(table, schema, attempt, 'count(*)')} FROM part RETURNING row_count"
         )
-        written = 0
+        done = 0
         async for part in rows:
             for start in range(0, len(part), STATEMENT_ROWS):
                 arrays = array_parameters(table.name, part.slice(start, STATEMENT_ROWS))
-                done = await connection.execute(statement, *arrays)
-                written += int(done.rsplit(" ", 1)[-1])
-        return written
+                done += await connection.fetchval(statement, *arrays)
+        await connection.execute(note_written(table, schema, attempt, "0", ended=True))
+        return done
 
     def _require(self, table: BatchTable, server: Server) -> None:
         reasons = batch_refusals(table, server)

@@ -5,8 +5,9 @@ from connectors.postgres_batch_table import (
     Server,
     alterations,
     create_final,
-    create_indexes,
+    create_key,
     create_ledger,
+    create_slot_index,
     create_target,
     mark_target,
     view_name,
@@ -43,14 +44,14 @@ def before_rows(
     widened, added = alterations(table, server.target, server.schema)
     if widened and server.view is not None:
         statements.append(f"DROP VIEW {view_name(table, server.schema)}")
-    return [*statements, *widened, *added]
+    return [*statements, *widened, *added, *create_slot_index(table, server)]
 
 
 def after_rows(table: BatchTable, server: Server, *, adopted: bool = False) -> list[str]:
     """List what is executed once the rows are in."""
     statements = []
     if server.target is None or adopted:
-        statements += create_indexes(table, server.schema)
+        statements += create_key(table, server.schema)
     if server.target is None or adopted or not server.target.comment:
         statements.append(mark_target(table, server.schema))
     view = view_name(table, server.schema)

@@ -1,10 +1,13 @@
 """What PostgreSQL has of a batch: its target, the ledger of runs, and tables of staging."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import asyncpg
 
 from activities.etl_ports import BatchTable
 from common.errors import SinkRefusedError
-from connectors.postgres_batch_staging import ATTEMPT, attempts_name, rows_name
+from connectors.postgres_batch_staging import rows_name, written_name
 from connectors.postgres_batch_table import (
     LEDGER,
     Server,
@@ -51,6 +54,10 @@ SELECT format('GRANT %s ON %s TO %s', a.privilege_type, $1::text,
 FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = to_regclass($1) AND a.grantee <> c.relowner
 ORDER BY 1
 """
+_SLOT_INDEX = """
+SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid
+    AND a.attnum = i.indkey[0] WHERE i.indrelid = to_regclass($1) AND a.attname = '_slot')
+"""
 
 
 async def schema_of(connection: asyncpg.Connection, table: BatchTable) -> str:
@@ -92,6 +99,7 @@ async def look_at(connection: asyncpg.Connection, table: BatchTable, schema: str
         schema,
     )
     plain = target is not None and _ours(table, target)
+    reads = bool(ledger and may_create)
     return Server(
         schema=schema,
         target=target,
@@ -103,6 +111,8 @@ async def look_at(connection: asyncpg.Connection, table: BatchTable, schema: str
         grants=tuple(row["text"] for row in await connection.fetch(_GRANTS, view)),
         replicated=await _is_replicated(connection, schema),
         may_create=bool(may_create),
+        slot_known=reads and await published_run(connection, table, schema) >= 0,
+        slot_index=bool(await connection.fetchval(_SLOT_INDEX, name)),
     )
 
 
@@ -142,7 +152,7 @@ async def tables_like(connection: asyncpg.Connection, schema: str, prefix: str) 
 
 async def is_open(connection: asyncpg.Connection, table: BatchTable, schema: str) -> bool:
     """Tell whether the run may stage."""
-    name = attempts_name(table)
+    name = written_name(table)
     return name in await tables_like(connection, schema, name)
 
 
@@ -156,28 +166,40 @@ async def is_logged(connection: asyncpg.Connection, table: BatchTable, schema: s
     )
 
 
-async def staged_counts(
-    connection: asyncpg.Connection, table: BatchTable, schema: str, attempts: list[int]
-) -> dict[int, int]:
-    """Count the rows in staging of those attempts that have any."""
-    found = await connection.fetch(
-        f"SELECT {ATTEMPT}, count(*) AS row_count FROM {quoted(schema)}.{quoted(rows_name(table))} "
-        f"WHERE {ATTEMPT} = ANY($1::bigint[]) GROUP BY 1",
-        attempts,
-    )
-    return {row[ATTEMPT]: row["row_count"] for row in found}
+@dataclass(frozen=True)
+class Written:
+    """What one transaction wrote into staging.
+
+    Attributes:
+        mark: Its number, as rows show it.
+        attempt: Number of the attempt.
+        ended: Whether these are the attempt's last rows.
+    """
+
+    mark: int
+    attempt: int
+    row_count: int
+    ended: bool
 
 
-async def finished(
-    connection: asyncpg.Connection, table: BatchTable, schema: str, attempts: list[int]
-) -> dict[int, int]:
-    """Read how many rows those attempts wrote that came to their end."""
+async def written(connection: asyncpg.Connection, table: BatchTable, schema: str) -> list[Written]:
+    """Read what transactions wrote into staging, of every attempt."""
     found = await connection.fetch(
-        f"SELECT attempt, row_count FROM {quoted(schema)}.{quoted(attempts_name(table))} "
-        "WHERE attempt = ANY($1::bigint[])",
-        attempts,
+        "SELECT mark::xid::text::bigint AS mark, attempt, row_count, ended "
+        f"FROM {quoted(schema)}.{quoted(written_name(table))}"
     )
-    return {row["attempt"]: row["row_count"] for row in found}
+    return [Written(row["mark"], row["attempt"], row["row_count"], row["ended"]) for row in found]
+
+
+def whole_attempts(parts: Iterable[Written]) -> dict[int, int]:
+    """Count the rows of those attempts that came to their end."""
+    counts: dict[int, int] = {}
+    ended = set()
+    for part in parts:
+        counts[part.attempt] = counts.get(part.attempt, 0) + part.row_count
+        if part.ended:
+            ended.add(part.attempt)
+    return {attempt: count for attempt, count in counts.items() if attempt in ended}
 
 
 async def published_run(connection: asyncpg.Connection, table: BatchTable, schema: str) -> int:

@@ -11,14 +11,8 @@ import asyncpg
 from activities.etl_ports import BatchTable, Published
 from common.errors import SinkRefusedError
 from connectors.batch_rows import repeated_keys
-from connectors.postgres_batch_found import finished, note_run
-from connectors.postgres_batch_staging import (
-    ATTEMPT,
-    adoption,
-    attempt_numbers,
-    create_rows,
-    rows_name,
-)
+from connectors.postgres_batch_found import Written, note_run, whole_attempts, written
+from connectors.postgres_batch_staging import adoption, attempt_number, create_rows, rows_name
 from connectors.postgres_batch_table import (
     Server,
     listed,
@@ -58,15 +52,14 @@ class Publication:
         self._connection = connection
         self._table = table
         self._server = server
-        self._attempts = attempt_numbers(tokens)
+        self._attempts = {attempt_number(chunk, token) for chunk, token in tokens.items()}
         self._rows = f"{quoted(server.schema)}.{quoted(rows_name(table))}"
         self._target = target_name(table, server.schema)
-        self._chosen = f"{self._rows} WHERE {ATTEMPT} IN ({self._listed('NULL')})"
+        self._written: list[Written] = []
         self.row_count = 0
-        self._others = 0
 
-    async def check(self, *, adopted: bool) -> bool:
-        """Count the rows, and look for keys that occur twice; False if an attempt is not there.
+    async def check(self, *, adopted: bool) -> None:
+        """Look which rows there are, and for keys that occur twice.
 
         Args:
             adopted: The table of rows is this attempt's own and becomes the target, whose index
@@ -77,32 +70,37 @@ class Publication:
             SinkRefusedError: Rows that were staged are gone; publishing again would not help.
         """
         await self._connection.execute(f"SET LOCAL work_mem = '{_WORK_MEMORY}'")
-        noted = await finished(self._connection, self._table, self._server.schema, self._attempts)
-        if len(noted) < len(set(self._attempts)):
-            return False
-        repeated = 0
-        if adopted:
-            numbers = self._listed("NULL")
-            found = await self._connection.fetchrow(
-                f"SELECT count(*) FILTER (WHERE {ATTEMPT} IN ({numbers})) AS chosen, "
-                f"count(*) AS rows FROM {self._rows}"
-            )
-            self.row_count, self._others = found["chosen"], found["rows"] - found["chosen"]
-        elif self._table.mode in KEYED_MODES:
-            self.row_count, repeated = await self._keys()
-        else:
-            self.row_count = await self._connection.fetchval(f"SELECT count(*) FROM {self._chosen}")
-        if self.row_count != sum(noted.values()):
-            raise SinkRefusedError(
-                f"staging of `{self._table.name}`: expected {sum(noted.values())} rows, got "
-                f"{self.row_count}, as after a crash of the server; start the run again"
-            )
-        if repeated:
-            raise repeated_keys(self._table, repeated)
-        return True
+        self._written = await written(self._connection, self._table, self._server.schema)
+        counts = whole_attempts(self._written)
+        there = self._attempts & counts.keys()
+        if there != self._attempts:
+            raise self._lost(f"{len(self._attempts)} chunks", str(len(there)))
+        self.row_count = sum(counts[attempt] for attempt in there)
+        if self._table.mode in KEYED_MODES and not adopted:
+            found, repeated = await self._keys()
+            self._require_all(found)
+            if repeated:
+                raise repeated_keys(self._table, repeated)
 
-    def _listed(self, empty: str) -> str:
-        return ", ".join(str(number) for number in self._attempts) or empty
+    def _lost(self, expected: str, found: str) -> SinkRefusedError:
+        return SinkRefusedError(
+            f"staging of `{self._table.name}`: expected {expected}, got {found}, as after a crash "
+            "of the server; start the run again"
+        )
+
+    def _require_all(self, found: int) -> None:
+        if found != self.row_count:
+            raise self._lost(f"{self.row_count} rows", str(found))
+
+    @property
+    def _is_chosen(self) -> str:
+        """Tell the rows of the attempts that count, by the transactions that wrote them."""
+        marks = [str(one.mark) for one in self._written if one.attempt in self._attempts]
+        return f"xmin = ANY('{{{','.join(marks)}}}'::xid[])"
+
+    @property
+    def _chosen(self) -> str:
+        return f"{self._rows} WHERE {self._is_chosen}"
 
     async def _keys(self) -> tuple[int, int]:
         """Count the rows, and the keys that occur twice."""
@@ -154,10 +152,8 @@ class Publication:
         return published
 
     async def _adopted(self) -> Published:
-        if self._others:
-            await self._connection.execute(
-                f"DELETE FROM {self._rows} WHERE {ATTEMPT} NOT IN ({self._listed('-1')})"
-            )
+        if any(one.attempt not in self._attempts for one in self._written):
+            await self._connection.execute(f"DELETE FROM {self._rows} WHERE NOT {self._is_chosen}")
         for statement in adoption(self._table, self._server.schema):
             await self._connection.execute(statement)
         bare = split_name(self._table.name)[1]
@@ -168,7 +164,7 @@ class Publication:
                 f"ALTER TABLE {self._target} RENAME TO {quoted(self._before)}"
             )
         await self._connection.execute(f"ALTER TABLE {self._rows} RENAME TO {quoted(bare)}")
-        await self._connection.execute(create_rows(self._table, self._server.schema, logged=False))
+        await self._connection.execute(create_rows(self._table, self._server.schema))
         return Published(inserted=self.row_count, deleted=deleted)
 
     @property
@@ -194,7 +190,7 @@ class Publication:
                 )
             )
         if target is None or mode in ("append", "replace"):
-            await self._connection.execute(self._insertion())
+            self._require_all(_count(await self._connection.execute(self._insertion())))
             return Published(inserted=self.row_count, deleted=deleted)
         await self._connection.execute(f"ANALYZE {self._rows}")
         if mode == "insert_only":

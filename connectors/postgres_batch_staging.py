@@ -1,19 +1,20 @@
 """Where a batch's rows wait in PostgreSQL: two tables for each run, beside the target.
 
-One holds the rows of every attempt at a chunk, each with the attempt's number, and may be unlogged.
-The other is always logged and says how many rows each finished attempt has: so a publication
-notices rows that a crash of the server took.
+One holds the rows of every attempt at a chunk. The other notes, for each transaction that wrote
+some, its number, the attempt and how many they are; it is written in the same transaction, so that
+what it says is there, and nothing else. PostgreSQL keeps the number of a transaction in each row
+that it wrote (`xmin`), which tells the rows of one attempt from those of another without a column.
+
+Both may be unlogged, and only together: a crash of the server then takes both.
 """
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from activities.etl_ports import BatchTable
 from connectors.postgres_batch_table import key_columns, system_columns
 from connectors.postgres_table import column_type, quoted
-
-ATTEMPT = "_attempt"
 
 _RUN = re.compile(r"_(\d{19})_")
 
@@ -37,9 +38,9 @@ def rows_name(table: BatchTable) -> str:
     return f"{run_prefix(table)}rows"
 
 
-def attempts_name(table: BatchTable) -> str:
-    """Name the table of finished attempts; the run may stage as long as it is there."""
-    return f"{run_prefix(table)}done"
+def written_name(table: BatchTable) -> str:
+    """Name the table of what was written; the run may stage as long as it is there."""
+    return f"{run_prefix(table)}written"
 
 
 def older(names: Iterable[str], run: int) -> list[str]:
@@ -53,36 +54,53 @@ def attempt_number(chunk: int, token: str) -> int:
     return int(_short(16, str(chunk), token), 16) >> 1
 
 
-def attempt_numbers(tokens: Mapping[int, str]) -> list[int]:
-    """Give the numbers of the attempts that count."""
-    return [attempt_number(chunk, token) for chunk, token in tokens.items()]
-
-
 def staged_kinds(table: BatchTable) -> list[str]:
-    """List the column types of the rows as they are staged, the attempt last."""
-    return [*(column_type(column.type) for column in table.columns), "bigint"]
+    """List the column types of the rows as they are staged."""
+    return [column_type(column.type) for column in table.columns]
 
 
-def create_rows(table: BatchTable, schema: str, *, logged: bool) -> str:
-    """Write the statement that makes the table of rows, with the target's columns."""
+def create_staging(table: BatchTable, schema: str, *, logged: bool) -> list[str]:
+    """Write the statements that make both tables, that of rows with the target's columns."""
+    create = f"CREATE {'' if logged else 'UNLOGGED '}TABLE IF NOT EXISTS {quoted(schema)}."
+    return [
+        create + f"{quoted(rows_name(table))} ({_columns(table)})",
+        create + f"{quoted(written_name(table))} "
+        "(mark xid8 NOT NULL, attempt bigint NOT NULL, row_count bigint NOT NULL, "
+        "ended boolean NOT NULL)",
+    ]
+
+
+def create_rows(table: BatchTable, schema: str) -> str:
+    """Write the statement that makes another table of rows, for those that nobody will want."""
+    name = f"{quoted(schema)}.{quoted(rows_name(table))}"
+    return f"CREATE UNLOGGED TABLE {name} ({_columns(table)})"
+
+
+def _columns(table: BatchTable) -> str:
     key = key_columns(table)
-    columns = [
+    return ", ".join(
         f"{quoted(column.name)} {column_type(column.type)}"
         + ("" if column.type.nullable and column.name not in key else " NOT NULL")
         for column in table.columns
-    ]
-    return (
-        f"CREATE {'' if logged else 'UNLOGGED '}TABLE IF NOT EXISTS "
-        f"{quoted(schema)}.{quoted(rows_name(table))} "
-        f"({', '.join(columns)}, {ATTEMPT} bigint NOT NULL)"
     )
 
 
-def create_attempts(table: BatchTable, schema: str) -> str:
-    """Write the statement that makes the table of finished attempts."""
+def note_written(
+    table: BatchTable, schema: str, attempt: int, count: str, *, ended: bool = False
+) -> str:
+    """Write the statement that notes rows of an attempt, in the transaction that writes them.
+
+    Args:
+        table: The target.
+        schema: Of both tables.
+        attempt: Its number.
+        count: How many rows, as SQL.
+        ended: Whether these are the attempt's last rows.
+    """
     return (
-        f"CREATE TABLE IF NOT EXISTS {quoted(schema)}.{quoted(attempts_name(table))} "
-        "(attempt bigint PRIMARY KEY, row_count bigint NOT NULL)"
+        f"INSERT INTO {quoted(schema)}.{quoted(written_name(table))} "
+        f"(mark, attempt, row_count, ended) SELECT pg_current_xact_id(), {attempt}, {count}, "
+        f"{'true' if ended else 'false'}"
     )
 
 
@@ -97,13 +115,12 @@ def adoption(table: BatchTable, schema: str) -> list[str]:
     """
     name = f"{quoted(schema)}.{quoted(rows_name(table))}"
     own = system_columns(table)
-    changes = [f"DROP COLUMN {ATTEMPT}"]
-    changes += [
+    added = [
         f"ADD COLUMN {quoted(column)} {kind} NOT NULL DEFAULT {value}"
         for column, (kind, value) in own.items()
     ]
     forget = [f"ALTER COLUMN {quoted(column)} DROP DEFAULT" for column in own]
     return [
-        f"ALTER TABLE {name} {', '.join(changes)}",
+        f"ALTER TABLE {name} {', '.join(added)}",
         f"ALTER TABLE {name} {', '.join(forget)}",
     ]

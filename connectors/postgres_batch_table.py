@@ -34,6 +34,8 @@ class Server:
         grants: Statements that give others the rights that they have on the view.
         replicated: Whether every table of the schema is replicated logically, as it is written.
         may_create: Whether the user may make tables in the schema.
+        slot_known: Whether a run has published this slot.
+        slot_index: Whether an index of the target finds the rows of a slot.
     """
 
     schema: str
@@ -46,6 +48,8 @@ class Server:
     grants: tuple[str, ...] = ()
     replicated: bool = False
     may_create: bool = True
+    slot_known: bool = False
+    slot_index: bool = False
 
 
 def split_name(name: str) -> tuple[str | None, str]:
@@ -130,13 +134,18 @@ def create_target(table: BatchTable, schema: str) -> str:
     return f"CREATE TABLE {target_name(table, schema)} ({', '.join(columns)})"
 
 
-def create_indexes(table: BatchTable, schema: str) -> list[str]:
-    """Write what tells keys apart, or finds the rows of a slot, which lie together."""
+def create_key(table: BatchTable, schema: str) -> list[str]:
+    """Write what tells keys apart."""
     name, key = target_name(table, schema), unique_columns(table)
-    if key:
-        return [f"ALTER TABLE {name} ADD PRIMARY KEY ({listed(key)})"]
-    index = f"CREATE INDEX ON {name} USING brin (_slot) WITH (autosummarize = on)"
-    return [index] if table.slot else []
+    return [f"ALTER TABLE {name} ADD PRIMARY KEY ({listed(key)})"] if key else []
+
+
+def create_slot_index(table: BatchTable, server: Server) -> list[str]:
+    """Write what finds the rows of a slot, which lie together, once there is more than one slot."""
+    if unique_columns(table) or not table.slot or server.slot_known or server.slot_index:
+        return []
+    name = target_name(table, server.schema)
+    return [f"CREATE INDEX ON {name} USING brin (_slot) WITH (autosummarize = on)"]
 
 
 def mark_target(table: BatchTable, schema: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 import asyncpg
@@ -10,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from common.errors import FatalError
-from connectors.postgres_copy import SIGNATURE
+from connectors import postgres_wire
+from connectors.postgres_copy import SIGNATURE, encode_copy
 from connectors.postgres_decode import BadValues, column_of
 from connectors.postgres_field import Bytes8, Fields
 from connectors.postgres_jit import address
@@ -21,13 +23,11 @@ from connectors.postgres_split import (
     WRONG_LENGTH,
     split_rows,
 )
-from connectors.postgres_type import PostgresType
+from connectors.postgres_type import PostgresType, type_named
+from connectors.postgres_wire import CopyWire
 
 BATCH_ROWS: Final = 65_536
 BATCH_BYTES: Final = 8 * 1024 * 1024
-
-_PIECES_AHEAD: Final = 16
-"""Pieces that may wait to be decoded; one is a quarter of a megabyte or less."""
 
 Column = tuple[str, PostgresType]
 
@@ -129,7 +129,7 @@ class CopyReader:
         rest = content[base:]
         self._pieces, self._held_bytes = [rest], len(rest)
         grown = len(rest) if not last and self._noted == 0 else 0
-        self._wanted_bytes = len(rest) + max(self._limits[1] // 2, grown)
+        self._wanted_bytes = len(rest) + max(self._limits[1], grown)
         return batches
 
     def _note(self, buffer: Bytes8) -> int:
@@ -198,7 +198,6 @@ async def copy_out(
     connection: asyncpg.Connection,
     query: str,
     columns: Sequence[Column],
-    *arguments: object,
     batch_rows: int = BATCH_ROWS,
     batch_bytes: int = BATCH_BYTES,
 ) -> AsyncGenerator[CopyBatch, None]:
@@ -207,9 +206,8 @@ async def copy_out(
     Args:
         connection: Used until the last batch was taken; terminated when the iterator is closed
             before, or its bytes are refused.
-        query: A SELECT, with $1, … for the arguments.
+        query: A SELECT.
         columns: Name and type of every column of the query.
-        arguments: Of the query.
         batch_rows: Rows of a batch.
         batch_bytes: Bytes of a batch.
 
@@ -218,20 +216,15 @@ async def copy_out(
         asyncpg.PostgresError: What the server says.
     """
     reader = CopyReader(columns, batch_rows, batch_bytes)
-    ready: asyncio.Queue[bytes | None] = asyncio.Queue()
-    room = asyncio.Semaphore(_PIECES_AHEAD)
+    wire = CopyWire(connection)
 
     async def take(piece: bytes) -> None:
-        await room.acquire()
-        ready.put_nowait(piece)
+        wire.take(piece)
 
-    task = asyncio.create_task(
-        connection.copy_from_query(query, *arguments, output=take, format="binary")
-    )
-    task.add_done_callback(lambda _: ready.put_nowait(None))
+    task = asyncio.create_task(connection.copy_from_query(query, output=take, format="binary"))
+    task.add_done_callback(lambda _: wire.end())
     try:
-        while (piece := await ready.get()) is not None:
-            room.release()
+        while (piece := await wire.piece()) is not None:
             for batch in reader.feed(piece):
                 yield batch
         await task
@@ -240,6 +233,21 @@ async def copy_out(
     finally:
         if not task.done():
             # The driver waits for ever when its output is broken off behind the last row.
+            wire.discard()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             connection.terminate()
+        wire.release()
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them from the cache; seconds the first time on a machine."""
+    kinds = ["bigint", "integer", "text", "numeric(12,2)", "uuid", "bigint[]"]
+    columns = [(f"c{place}", type_named(kind)) for place, kind in enumerate(kinds)]
+    values = {"c0": [1], "c1": [1], "c2": ["a"], "c3": [Decimal(1)], "c4": ["0" * 32], "c5": [[1]]}
+    types = [kind.arrow for _, kind in columns]
+    arrays = [pa.array(one, kind) for one, kind in zip(values.values(), types, strict=True)]
+    rows = pa.table(arrays, names=list(values))
+    for _ in decode_copy((bytes(piece) for piece in encode_copy(rows, kinds)), columns):
+        pass
+    postgres_wire.warm_up()

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import structlog
 from temporalio.client import Client
 
+from batch import csv_scan
 from common.errors import ServiceUnavailableError
 from common.names import STREAM_COMPUTE_QUEUE
 from common.settings import Settings
-from connectors import kafka_batch
+from connectors import kafka_batch, kafka_encode, postgres_copy_out
 from connectors.temporal import connect, register_search_attributes
 from pipelines.python_function import use_project
 from streaming import decode
@@ -56,7 +57,10 @@ async def serve(settings: Settings, queues: Sequence[str], name: str) -> None:
 def warm_up() -> None:
     """Compile the kernels, or load them from the cache, before the first task is taken."""
     kafka_batch.warm_up()
+    kafka_encode.warm_up()
     decode.warm_up()
+    csv_scan.warm_up()
+    postgres_copy_out.warm_up()
 
 
 def _stop_event() -> asyncio.Event:

@@ -6,6 +6,8 @@ its own counts as part of those that call it.
 """
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,3 +121,31 @@ def test_cached_kernel_closes_over_all_modules_that_it_is_made_of(module: str, k
     assert behind <= covered, "give the kernel's factory a fingerprint of these modules"
     if behind:
         assert "source" in names_in(kernels.bodies[kernel]), "the body must use what it closes over"
+
+
+_COMPILED = """
+import sys
+from numba.core.dispatcher import Dispatcher
+from workers.process import warm_up
+warm_up()
+for name, module in list(sys.modules.items()):
+    for kernel in list(vars(module).values()):
+        if isinstance(kernel, Dispatcher) and kernel.py_func.__module__ == name:
+            if kernel.signatures:
+                print(f"{name} {kernel.py_func.__name__}")
+"""
+
+
+def test_a_worker_has_every_kernel_before_it_takes_work() -> None:
+    """The first chunk of a batch waited for those of its source and target."""
+    wanted = set()
+    for module, kernel in cached_kernels():
+        if module.startswith("devstack"):
+            continue
+        kernels = read(module)
+        parts = {name for body in kernels.bodies.values() for name in names_in(body)}
+        if kernel not in parts and module != "connectors.kafka_crc":  # a part of `kafka_encode`
+            wanted.add(f"{module} {kernel}")
+    command = [sys.executable, "-c", _COMPILED]
+    found = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    assert wanted <= set(found.stdout.splitlines())

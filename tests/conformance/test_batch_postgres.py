@@ -7,14 +7,23 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import asyncpg
+import pyarrow as pa
 import pytest
 
 from activities.etl_ports import BatchTable, Published
-from common.errors import SinkRefusedError
+from common.errors import ServiceUnavailableError, SinkRefusedError
 from connectors.postgres_batch import PostgresBatchTarget
-from connectors.postgres_batch_staging import rows_name
+from connectors.postgres_batch_staging import rows_name, written_name
 from pipelines.etl import WriteMode
-from tests.conformance.batch_case import Batch, BatchCase, at, expected_rows, ordered, row
+from tests.conformance.batch_case import (
+    Batch,
+    BatchCase,
+    at,
+    expected_rows,
+    laid_out,
+    ordered,
+    row,
+)
 from tests.conformance.batch_servers import postgres_case
 
 pytestmark = pytest.mark.conformance
@@ -249,9 +258,46 @@ async def test_rows_that_a_crash_of_the_server_took_are_noticed(
     await case.load(case.table("merge", FIRST), FIRST.rows)
     table = case.table("merge", SECOND)
     tokens = await case.staged(table, SECOND.rows)
-    await connection.execute(f"TRUNCATE {rows_name(table)}")
-    with pytest.raises(SinkRefusedError, match="expected 3 rows, got 0"):
+    names = f"{rows_name(table)}, {written_name(table)}"
+    kept = "SELECT relpersistence::text FROM pg_class WHERE relname = ANY($1)"
+    found = await connection.fetch(kept, names.split(", "))
+    assert [row["relpersistence"] for row in found] == ["u", "u"]
+    await connection.execute(f"TRUNCATE {names}")
+    assert await case.target.staged(table, tokens) == {0: 0, 1: 0}
+    with pytest.raises(SinkRefusedError, match="expected 2 chunks, got 0, as after a crash"):
         await case.target.publish(table, tokens)
+    assert await case.final() == ordered(FIRST.rows)
+
+
+@pytest.mark.parametrize("mode", ["append", "merge"])
+async def test_staged_rows_that_somebody_took_away_are_missed_where_rows_are_copied(
+    case: BatchCase, connection: asyncpg.Connection, mode: WriteMode
+) -> None:
+    await case.load(case.table(mode, FIRST), FIRST.rows)
+    await connection.execute(f"CREATE INDEX ON {case.name} (name)")
+    table = case.table(mode, SECOND)
+    tokens = await case.staged(table, SECOND.rows)
+    await connection.execute(f"DELETE FROM {rows_name(table)} WHERE id = 4")
+    with pytest.raises(SinkRefusedError, match="expected 3 rows, got 2"):
+        await case.target.publish(table, tokens)
+    assert await case.final() == ordered(FIRST.rows)
+
+
+async def test_an_attempt_that_broke_off_leaves_no_row_in_staging(
+    case: BatchCase, connection: asyncpg.Connection
+) -> None:
+    """Rows that nothing was noted of would be published with a table that is adopted."""
+
+    async def broken() -> AsyncIterator[pa.RecordBatch]:
+        yield laid_out(table, [row(9, "zombie")] * 50_000)
+        raise ConnectionResetError("killed")
+
+    table = case.table("append", FIRST)
+    tokens = await case.staged(table, FIRST.rows)
+    with pytest.raises(ServiceUnavailableError):
+        await case.target.stage(table, 0, "broken", broken())
+    assert await connection.fetchval(f"SELECT count(*) FROM {rows_name(table)}") == 2
+    assert await case.target.publish(table, tokens) == Published(inserted=2)
     assert await case.final() == ordered(FIRST.rows)
 
 
@@ -261,7 +307,7 @@ async def test_a_late_attempt_that_goes_on_writing_does_not_hold_up_a_publicatio
     table = case.table("replace", FIRST)
     tokens = await case.staged(table, FIRST.rows)
     async with connection.transaction():
-        await connection.execute(f"INSERT INTO {rows_name(table)} VALUES (9, 'late', NULL, 0)")
+        await connection.execute(f"INSERT INTO {rows_name(table)} VALUES (9, 'late', NULL)")
         await case.target.publish(table, tokens)
     assert await case.final() == ordered(FIRST.rows)
 

@@ -347,11 +347,13 @@ async def test_output_of_another_shape_is_refused(postgres_dsn: str) -> None:
         list(decode_copy([b"1\t2\n1\t2\n1\t2\n1\t2\n1\t2\n"], _columns(["bigint"])))
 
 
-async def test_a_query_takes_arguments_and_may_give_nothing(connection: asyncpg.Connection) -> None:
-    query = "SELECT i::int8 FROM generate_series(1, 5) AS s(i) WHERE i > $1"
-    found = [one async for one in copy_out(connection, query, _columns(["bigint"]), 3)]
+async def test_a_query_may_give_nothing_and_a_refused_one_leaves_the_connection_as_it_was(
+    connection: asyncpg.Connection,
+) -> None:
+    query = "SELECT i::int8 FROM generate_series(1, 5) AS s(i) WHERE i > "
+    found = [one async for one in copy_out(connection, query + "3", _columns(["bigint"]))]
     assert [one.rows["c0"].to_pylist() for one in found] == [[4, 5]]
-    assert [one async for one in copy_out(connection, query, _columns(["bigint"]), 9)] == []
+    assert [one async for one in copy_out(connection, query + "9", _columns(["bigint"]))] == []
     with pytest.raises(asyncpg.UndefinedTableError):
         async for _ in copy_out(connection, "SELECT 1 FROM nowhere", _columns(["bigint"])):
             pass
