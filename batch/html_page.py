@@ -1,6 +1,9 @@
 """Pages that stand alone: no script, nothing loaded, light and dark, readable on a phone."""
 
+import re
 from html import escape
+
+_CODE = re.compile(r"`([^`]+)`")
 
 _STYLE = """
 :root{color-scheme:light dark;--text:#1c2430;--soft:#5c6775;--line:#d9dee5;--card:#fff;
@@ -21,7 +24,9 @@ margin:.6rem 0}
 dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.6rem;margin:0}
 dt{color:var(--soft);font-size:.85rem}dd{margin:0;font-size:1.2rem;font-variant-numeric:tabular-nums}
 .bar{width:100%;height:.7rem;display:block;margin:.6rem 0}
-.scores{width:100%;max-height:7rem;display:block;margin-top:.4rem}
+.scores{width:100%;height:5rem;display:block;margin-top:.4rem}
+.card>p:last-child{margin:.4rem 0 0}
+code{font-family:ui-monospace,monospace;font-size:.92em}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{text-align:left;padding:.25rem .5rem .25rem 0;border-top:1px solid var(--line);
 vertical-align:top}
@@ -30,11 +35,27 @@ white-space:nowrap;font-variant-numeric:tabular-nums}
 summary{cursor:pointer}
 .chart{width:100%;height:9rem;display:block;margin:.4rem 0 .2rem}
 .axis{display:flex;font-size:.8rem;color:var(--soft)}
-.axis span{flex:1 1 0;min-width:0}
+.axis span{min-width:0}
 .axis.each span{text-align:center}
-td.number,th.number{text-align:right;font-variant-numeric:tabular-nums}
-.scroll{overflow-x:auto}
+td.number,th.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.scroll{overflow-x:auto;overflow-wrap:normal}
+.scroll th:first-child,.scroll td:first-child{width:1%}
+.scroll th:not(:last-child),.scroll td:not(:last-child){padding-right:1rem}
+.bars{overflow-wrap:normal}
+.bars td{border:0;vertical-align:middle;width:1%}
+.bars td.drawn{width:auto}
+@media(min-width:40rem){.bars td{white-space:nowrap}}
+.bars svg{width:100%;height:1.1rem;display:block}
 """
+
+
+def marked_up(text: str) -> str:
+    """Escape a text, and show what stands in backticks as code.
+
+    >>> marked_up("`a<b`: expected 1")
+    '<code>a&lt;b</code>: expected 1'
+    """
+    return _CODE.sub(r"<code>\1</code>", escape(text))
 
 
 def html_page(title: str, body: str) -> str:

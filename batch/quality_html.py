@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from html import escape
 
 from batch.gate_report import CheckResult, GateReport
-from batch.html_page import html_page
+from batch.html_page import html_page, marked_up
 from batch.quality_trend import HistoryEntry
+from pipelines.data_interval import DataInterval
+
+_EVEN = 'vector-effect="non-scaling-stroke"'
+"""Keeps lines as wide as they are however a drawing is stretched."""
 
 
 def quality_page(report: GateReport, history: Sequence[HistoryEntry] = ()) -> str:
@@ -15,7 +19,7 @@ def quality_page(report: GateReport, history: Sequence[HistoryEntry] = ()) -> st
         report: What the gate found.
         history: Past runs, oldest first, for the line of scores.
     """
-    title = f"{report.pipeline} {report.interval}".strip()
+    title = f"{report.pipeline} {DataInterval.short(report.interval)}".strip()
     counts = ", ".join(
         f"{report.count(outcome)} {outcome}" for outcome in ("passed", "failed", "error", "skipped")
     )
@@ -70,13 +74,14 @@ def _scores(report: GateReport, history: Sequence[HistoryEntry]) -> str:
     width = 300 / (len(scores) - 1)
     points = " ".join(f"{n * width:.1f},{64 - score * 0.6:.1f}" for n, score in enumerate(scores))
     return (
-        f'<section class="card"><span>Scores of the last {len(scores)} runs</span>'
-        '<svg class="scores" viewBox="-4 0 308 68" role="img" '
+        f'<section class="card"><div class="head"><span>Scores of the last {len(scores)} runs'
+        '</span><span class="soft">0 to 100</span></div>'
+        '<svg class="scores" viewBox="-4 0 308 68" preserveAspectRatio="none" role="img" '
         f'aria-label="scores from {scores[0]:.2f} to {scores[-1]:.2f}">'
-        '<line x1="0" x2="300" y1="64" y2="64" stroke="var(--line)"/>'
-        '<line x1="0" x2="300" y1="4" y2="4" stroke="var(--line)"/>'
-        f'<polyline points="{points}" fill="none" stroke="var(--good)" stroke-width="2"/>'
-        f'<circle cx="300" cy="{64 - report.score * 0.6:.1f}" r="3.5" fill="var(--text)"/></svg>'
+        f'<path d="M0 64H300M0 4H300" stroke="var(--line)" {_EVEN}/>'
+        f'<polyline points="{points}" fill="none" stroke="var(--good)" stroke-width="2" {_EVEN}/>'
+        f'<path d="M300 {64 - report.score * 0.6:.1f}h0" stroke="var(--text)" stroke-width="8" '
+        f'stroke-linecap="round" {_EVEN}/></svg>'
         "</section>"
     )
 
@@ -93,15 +98,15 @@ def _check(result: CheckResult) -> str:
         f' <span class="soft">{result.severity}</span></span></div>'
     ]
     if result.message:
-        parts.append(f"<div>{escape(result.message)}</div>")
+        parts.append(f"<div>{marked_up(result.message)}</div>")
     told = [f"{name} {text}" for name, text in (
         ("expected", result.expected), ("measured", result.measured),
     ) if text]  # fmt: skip
     if told:
-        parts.append(f'<div class="soft">{escape("; ".join(told))}</div>')
+        parts.append(f'<div class="soft">{marked_up("; ".join(told))}</div>')
     if result.samples:
         rows = "".join(
-            f"<tr><td>{one.chunk}</td><td>{one.row:,}</td><td>{escape(one.reason)}</td></tr>"
+            f"<tr><td>{one.chunk}</td><td>{one.row:,}</td><td>{marked_up(one.reason)}</td></tr>"
             for one in result.samples
         )
         parts.append(

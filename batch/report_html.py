@@ -11,10 +11,12 @@ import polars as pl
 from batch.html_page import html_page
 from batch.report import MEASURE, ReportResult
 from common.time_zone import time_zone
+from pipelines.data_interval import DataInterval
 from pipelines.report import Chart, Ranking, ReportSpec
 
 _HEIGHT = 100
 _AXIS_LABELS = 5
+_MOST_NAMES = 40
 _FLOAT_DIGITS = 6
 
 
@@ -46,8 +48,9 @@ def report_page(spec: ReportSpec, result: ReportResult, subject: ReportSubject) 
         if result.failed_rows
         else ""
     )
+    slot = DataInterval.short(subject.slot)
     body = [
-        f'<div class="head"><h1>{escape(spec.title)}</h1><strong>{escape(subject.slot)}</strong>'
+        f'<div class="head"><h1>{escape(spec.title)}</h1><strong>{escape(slot)}</strong>'
         f'</div><p class="soft">{escape(spec.description)}</p>',
         _totals(result.totals, shown),
         *(_chart(one, rows, shown) for one, rows in zip(spec.charts, result.charts, strict=True)),
@@ -59,7 +62,7 @@ def report_page(spec: ReportSpec, result: ReportResult, subject: ReportSubject) 
         f"{escape(subject.pipeline)}, run {subject.run}, written {escape(written)}; times are of "
         f"{escape(subject.zone)}.</p>",
     ]
-    return html_page(f"{spec.title} {subject.slot}", "".join(body))
+    return html_page(f"{spec.title} {slot}", "".join(body))
 
 
 class _Shown:
@@ -134,6 +137,8 @@ def _chart(chart: Chart, rows: pl.DataFrame, shown: _Shown) -> str:
     numbers = [float(value) if value is not None else 0.0 for value in values]
     if not numbers:
         return f'{head}</div><p class="soft">no rows</p></section>'
+    if rows.schema[chart.over] == pl.String() and rows.height <= _MOST_NAMES:
+        return f"{head}</div>{_named_bars(keys, values, numbers, shown)}</section>"
     top, bottom = max(*numbers, 0.0), min(*numbers, 0.0)
     room = (top - bottom) or 1.0
     bars = []
@@ -148,7 +153,10 @@ def _chart(chart: Chart, rows: pl.DataFrame, shown: _Shown) -> str:
     greatest = shown.text(values[numbers.index(max(numbers))])
     step = max(-(-len(keys) // _AXIS_LABELS), 1)
     write = shown.axis(keys)
-    labels = "".join(f"<span>{escape(write(key))}</span>" for key in keys[::step])
+    labels = "".join(
+        f'<span style="flex:{len(keys[place : place + step])} 1 0">{escape(write(key))}</span>'
+        for place, key in list(enumerate(keys))[::step]
+    )
     kind = "axis each" if step == 1 else "axis"
     return (
         f'{head}<span class="soft">up to {escape(greatest)}</span></div>'
@@ -156,6 +164,25 @@ def _chart(chart: Chart, rows: pl.DataFrame, shown: _Shown) -> str:
         f'role="img" aria-label="{escape(chart.title)}, {len(bars)} bars up to {escape(greatest)}">'
         f'{"".join(bars)}</svg><div class="{kind}">{labels}</div></section>'
     )
+
+
+def _named_bars(
+    keys: list[object], values: list[object], numbers: list[float], shown: _Shown
+) -> str:
+    """Draw a line for each name, with its bar and its value; below zero to the left."""
+    start = min(*numbers, 0.0)
+    room = (max(*numbers, 0.0) - start) or 1.0
+    lines = []
+    for key, value, number in zip(keys, values, numbers, strict=True):
+        left, width = (min(number, 0.0) - start) / room * 100, abs(number) / room * 100
+        lines.append(
+            f"<tr><td>{escape(shown.label(key))}</td>"
+            '<td class="drawn"><svg viewBox="0 0 100 1" preserveAspectRatio="none" '
+            'aria-hidden="true">'
+            f'<rect x="{left:.2f}" width="{width:.2f}" height="1" fill="var(--good)"/></svg></td>'
+            f'<td class="number">{escape(shown.text(value))}</td></tr>'
+        )
+    return f'<table class="bars">{"".join(lines)}</table>'
 
 
 def _rank(ranking: Ranking, rows: pl.DataFrame, shown: _Shown) -> str:

@@ -31,6 +31,11 @@ class DataInterval(Model):
         """Day of the start on the wall, such as `2026-05-01`."""
         return self.label[:10]
 
+    @staticmethod
+    def short(label: str) -> str:
+        """Shorten the label of a day that begins at midnight to the day."""
+        return label[:10] if label[10:16] == "T00:00" else label
+
     def __str__(self) -> str:
         """Write both ends in UTC."""
         return f"{_text(self.start_us)}/{_text(self.end_us)}"

@@ -6,6 +6,7 @@ from typing import Any
 from activities.etl_history import RunRecord
 from activities.etl_io import TargetResult
 from batch.chunk import BatchLedger
+from pipelines.data_interval import DataInterval
 from starter.output import format_amount, format_rate, format_seconds, iso_time, print_json, show
 from workflows.etl_input import EtlResult, EtlStatus
 
@@ -36,7 +37,7 @@ class SavedPages:
 
 def live_line(status: EtlStatus) -> str:
     """Describe a run in one line."""
-    words = [_day(status.slot), status.state if status.state != "running" else ""]
+    words = [DataInterval.short(status.slot), status.state if status.state != "running" else ""]
     head = "  ".join(word for word in (status.pipeline, *words, _WORDS[status.phase]) if word)
     parts = []
     if status.chunk_count is not None:
@@ -56,11 +57,6 @@ def live_line(status: EtlStatus) -> str:
 def _rate(status: EtlStatus) -> float:
     elapsed_us = status.now_us - status.started_us
     return status.rows / (elapsed_us / 1e6) if elapsed_us > 0 else 0.0
-
-
-def _day(slot: str) -> str:
-    """Shorten the label of a day that begins at midnight."""
-    return slot[:10] if slot[10:16] == "T00:00" else slot
 
 
 def ledger_line(ledger: BatchLedger, *, blocked: bool = False) -> str:
@@ -90,7 +86,7 @@ def print_status(status: EtlStatus, web_ui: str) -> None:
 def print_result(name: str, result: EtlResult, web_ui: str, pages: SavedPages) -> None:
     """Say how a run ended."""
     seconds = format_seconds(result.elapsed_us / 1e6)
-    show(f"{name}  {_day(result.slot)}  {result.state} in {seconds}")
+    show(f"{name}  {DataInterval.short(result.slot)}  {result.state} in {seconds}")
     show(f"  {ledger_line(result.ledger, blocked=result.state == 'blocked')}")
     for change in result.changes:
         show(f"  schema   {change}")

@@ -30,7 +30,10 @@ SPEC = ReportSpec(
     title="Sales & <more>",
     derive={"hour": "date_trunc('hour', sold_at)"},
     totals={"orders": "count(*)", "revenue": "sum(amount)", "mean": "avg(amount)"},
-    charts=[Chart(title="By hour", over="hour", measure="sum(amount)")],
+    charts=[
+        Chart(title="By hour", over="hour", measure="sum(amount)"),
+        Chart(title="By product", over="product", measure="sum(amount)"),
+    ],
     rankings=[
         Ranking(
             title="Top",
@@ -146,10 +149,15 @@ def test_a_page_stands_by_itself_and_every_value_is_escaped(rows: list[tuple[obj
     )
     assert "prefers-color-scheme:dark" in page
     bars = [attributes for tag, attributes in elements.found if tag == "rect"]
-    assert len(bars) == result.charts[0].height
+    assert len(bars) == sum(chart.height for chart in result.charts)
     for bar in bars:
-        low, high = float(bar["y"] or ""), float(bar["height"] or "")
+        names = ("y", "height") if "y" in bar else ("x", "width")
+        low, high = (float(bar[name] or "") for name in names)
         assert 0 <= low <= low + high <= 100.01
+    # Labels stood at even distances, whatever the bars below them.
+    shares = [re.match(r"flex:(\d+) ", found.get("style") or "") for _, found in elements.found]
+    assert sum(int(one[1]) for one in shares if one) == result.charts[0].height
+    assert page.count('<td class="drawn">') == result.charts[1].height
 
 
 def test_hours_stand_on_the_wall_of_the_pipeline_and_sums_are_exact() -> None:
@@ -159,7 +167,9 @@ def test_hours_stand_on_the_wall_of_the_pipeline_and_sums_are_exact() -> None:
     ]
     result = built(frame(rows), 1)
     page = report_page(SPEC, result, SUBJECT)
-    assert "<span>01:00</span><span>03:00</span>" in page  # 02:00 is not on that wall
+    assert re.findall(r"<span style=.flex:1 1 0.>(.*?)</span>", page) == [
+        "01:00", "03:00",  # 02:00 is not on that wall
+    ]  # fmt: skip
     assert "<title>2026-03-29 01:00: 1,234.50</title>" in page
     assert "<dd>1,234.51</dd>" in page
     assert result.charts[0][MEASURE].sum() == Decimal("1234.51")
