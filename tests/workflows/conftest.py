@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from common.names import SEARCH_ATTRIBUTES
@@ -13,6 +14,7 @@ from common.payloads_converter import data_converter
 from connectors.temporal import register_search_attributes
 from tests.workflows.etl_rig import EtlRig
 from tests.workflows.rig import StreamRig
+from tests.workflows.settled_server import settled
 
 
 @pytest.fixture
@@ -24,6 +26,14 @@ async def server() -> AsyncIterator[WorkflowEnvironment]:
     )
     async with env:
         yield env
+
+
+@pytest.fixture
+async def gateway(server: WorkflowEnvironment) -> AsyncIterator[Client]:
+    """Give what workers connect to, so that the server never gets a task that it would lose."""
+    target = server.client.service_client.config.target_host
+    async with settled(target) as address:
+        yield await Client.connect(address, data_converter=data_converter())
 
 
 @pytest.fixture
@@ -42,24 +52,24 @@ async def clock_rig() -> AsyncIterator[StreamRig]:
 
 
 @pytest.fixture
-async def rig(server: WorkflowEnvironment) -> AsyncIterator[StreamRig]:
+async def rig(server: WorkflowEnvironment, gateway: Client) -> AsyncIterator[StreamRig]:
     """Run workers over a log, a store and sinks in memory."""
     keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
     await server.client.operator_service.add_search_attributes(
         AddSearchAttributesRequest(search_attributes=dict.fromkeys(SEARCH_ATTRIBUTES, keyword))
     )
-    rig = StreamRig(server)
+    rig = StreamRig(server, gateway)
     async with rig.workers():
         yield rig
 
 
 @pytest.fixture
-async def etl(server: WorkflowEnvironment) -> AsyncIterator[EtlRig]:
+async def etl(server: WorkflowEnvironment, gateway: Client) -> AsyncIterator[EtlRig]:
     """Run workers of batches over a source, stores and targets in memory."""
     keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
     await server.client.operator_service.add_search_attributes(
         AddSearchAttributesRequest(search_attributes=dict.fromkeys(SEARCH_ATTRIBUTES, keyword))
     )
-    rig = EtlRig(server)
+    rig = EtlRig(server, gateway)
     async with rig.workers():
         yield rig

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-from temporalio.client import WorkflowHandle
+from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
@@ -153,8 +153,9 @@ class MemoryTarget:
 class EtlRig:
     """Everything that a run needs, in memory; two targets."""
 
-    def __init__(self, server: WorkflowEnvironment, rows: int = 100) -> None:
+    def __init__(self, server: WorkflowEnvironment, gateway: Client, rows: int = 100) -> None:
         self.server = server
+        self._gateway = gateway
         self.source = MemorySource([{"id": n, "amount": n * 2} for n in range(rows)])
         self.source.gate.set()
         self.source.settling.set()
@@ -194,7 +195,7 @@ class EtlRig:
             extract.extract_chunk, extract.extract_snapshot, clean.transform_chunk, clean.group,
             gate.find_repeated, gate.audit, out.stage_chunk, report.write_report,
         ]  # fmt: skip
-        client = self.server.client
+        client = self._gateway
         async with (
             Worker(
                 client, task_queue=ETL_QUEUE, workflows=[EtlWorkflow], activities=light,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
@@ -51,8 +51,9 @@ def event(at_ms: int, category: str | None = "a", amount: float = 1.0, customer:
 class StreamRig:
     """Everything that a stream needs, in memory; two sinks, `clickhouse` and `timescaledb`."""
 
-    def __init__(self, server: WorkflowEnvironment) -> None:
+    def __init__(self, server: WorkflowEnvironment, gateway: Client | None = None) -> None:
         self.server = server
+        self._gateway = gateway or server.client
         self.log = MemoryLog("events", {}, sleep=self._sleep)
         self.store = MemoryStore()
         self.sinks = {"clickhouse": MemorySink(), "timescaledb": MemorySink()}
@@ -92,7 +93,7 @@ class StreamRig:
             alert.raise_alert, alert.tell, alert.end,
         ]  # fmt: skip
         raw = StreamDeliverActivities(self.log, self.store)
-        client = self.server.client
+        client = self._gateway
         async with (
             Worker(
                 client, task_queue=STREAM_QUEUE, workflows=[StreamWorkflow], activities=light,

@@ -14,7 +14,7 @@ LATEST = StreamUntil(kind="latest")
 
 
 def at_rest(consumed: int) -> Callable[[StreamStatus], bool]:
-    """Wait for flushes too: the test server fails a step that cancels a write that just ended."""
+    """Wait until all is read and written."""
     return lambda s: (
         s.ledger.consumed == consumed and s.state == "running" and not s.pending_flushes
     )
