@@ -153,9 +153,11 @@ class MemoryTarget:
 class EtlRig:
     """Everything that a run needs, in memory; two targets."""
 
-    def __init__(self, server: WorkflowEnvironment, gateway: Client, rows: int = 100) -> None:
+    def __init__(
+        self, server: WorkflowEnvironment, gateway: Client | None = None, rows: int = 100
+    ) -> None:
         self.server = server
-        self._gateway = gateway
+        self._gateway = gateway or server.client
         self.source = MemorySource([{"id": n, "amount": n * 2} for n in range(rows)])
         self.source.gate.set()
         self.source.settling.set()
