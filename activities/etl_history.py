@@ -78,11 +78,15 @@ class PipelineHistory:
         while True:
             if (run := await self.claimed(owner)) is not None:
                 return run
-            keys = await self._store.keys(self._claims)
-            run = (_number(keys[-1]) if keys else 0) + 1
+            run = await self.next_number()
             content = json.dumps({"owner": owner, "slot": slot}).encode()
             if await self._store.create(f"{self._claims}{run:06d}.json", content):
                 return run
+
+    async def next_number(self) -> int:
+        """Give the number that the next run gets."""
+        keys = await self._store.keys(self._claims)
+        return (_number(keys[-1]) if keys else 0) + 1
 
     async def claimed(self, owner: str) -> int | None:
         """Give the number that an owner claimed; None when it claimed none."""

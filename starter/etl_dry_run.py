@@ -23,9 +23,10 @@ async def dry_run(
     store = ObstoreStore(object_store_url(settings), settings.object_store)
     source = clients.source(spec, interval)
     try:
-        last = await PipelineHistory(store, spec.name).last_published()
+        history = PipelineHistory(store, spec.name)
+        last = await history.last_published()
         run = await pin(
-            spec, source, last, run=(last.run if last is not None else 0) + 1, owner="dry-run",
+            spec, source, last, run=await history.next_number(), owner="dry-run",
             now_us=time.time_ns() // 1_000, interval=interval,
         )  # fmt: skip
         plans = await preflight(run, clients.target)

@@ -45,7 +45,7 @@ def live_line(status: EtlStatus) -> str:
         rate = _rate(status)
         parts += [f"{format_amount(status.rows)} rows", format_rate(rate).replace("/s", " rows/s")]
         left = status.row_estimate - status.rows
-        if status.phase == "extracting" and rate > 0 and left > 0:
+        if status.state == "running" and status.phase == "extracting" and rate > 0 and left > 0:
             parts.append(f"ETA {max(1, round(left / rate)):,} s")
     else:
         parts.append(head)

@@ -9,10 +9,14 @@ from typing import TypeVar
 import asyncpg
 import polars as pl
 
+from common.names import etl_workflow_id
 from common.settings import Settings
 from connectors.batch_targets import clickhouse_settings, open_target
 from connectors.clickhouse_client import ClickHouseConnection
+from connectors.temporal import connect
 from tests.e2e.command import Sluice
+from tests.stack_rig import wait_for
+from workflows.etl_input import EtlStatus
 
 T = TypeVar("T")
 
@@ -85,6 +89,17 @@ def seen(settings: Settings, kind: str, table: str) -> pl.DataFrame:
             await opened.close()
         assert isinstance(found, pl.DataFrame)
         return found
+
+    return asyncio.run(act())
+
+
+def status_when(settings: Settings, name: str, condition: Callable[[EtlStatus], bool]) -> EtlStatus:
+    """Ask a run without interval where it stands, until that is as wanted."""
+
+    async def act() -> EtlStatus:
+        client = await connect(settings.temporal)
+        handle = client.get_workflow_handle(etl_workflow_id(name))
+        return await wait_for(lambda: handle.query("status", result_type=EtlStatus), condition)
 
     return asyncio.run(act())
 
