@@ -26,6 +26,9 @@ def test_kept_panes_are_due_at_the_next_end_and_new_ones_at_their_first() -> Non
     assert next_due_ms(state_with(0, fired_ms=599), SLIDING) == 600
     assert next_due_ms(state_with(2_000, fired_ms=599), SLIDING) == 2_200
     assert next_due_ms(state_with(2_000, 0, fired_ms=599), SLIDING) == 200
+    rewound = state_with(None, 0)
+    rewound.floor_ms = 400
+    assert next_due_ms(rewound, SLIDING) == 1_400
 
 
 def test_stream_of_sliding_windows_combines_once_for_every_slide() -> None:
