@@ -1,10 +1,6 @@
 """PostgreSQL as a sink of versioned windows; the code path that TimescaleDB shares."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlsplit
 
 import asyncpg
 import pyarrow as pa
@@ -18,9 +14,9 @@ from activities.ports import (
     SinkTable,
 )
 from common.errors import FatalError, SinkRefusedError, StaleEpochError
-from connectors.postgres_error import translated
 from connectors.postgres_found import look_up
 from connectors.postgres_load import COPY_ROWS, ChunkLoader
+from connectors.postgres_pool import PostgresPool
 from connectors.postgres_progress import tell, told
 from connectors.postgres_read import read_final
 from connectors.postgres_table import (
@@ -68,19 +64,17 @@ class PostgresSink:
     copy_rows = COPY_ROWS
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-        parts = urlsplit(dsn)
-        self._address = f"{parts.hostname or 'localhost'}:{parts.port or 5432}"
-        self._pool: asyncpg.Pool | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._connecting = asyncio.Lock()
+        self._pool = PostgresPool(
+            dsn, self.service, wait_s=30, max_size=4, timeout=10, command_timeout=120,
+            server_settings=_SESSION,
+        )  # fmt: skip
         self._loader = ChunkLoader(self.copy_rows)
 
     async def prepare(self, table: SinkTable) -> Preflight:
         """Create table, view and bookkeeping where missing; refuse a table that does not fit."""
         check_declaration(table)
         self._refuse(table, name_refusals(table))
-        async with self._session(f"preparing table `{table.name}`") as connection:
+        async with self._pool.session(f"preparing table `{table.name}`") as connection:
             notes = await self._before(connection) + await self._loader.probe(connection)
             async with connection.transaction():
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", PREPARE_LOCK)
@@ -104,7 +98,7 @@ class PostgresSink:
         """Write one frozen chunk in one transaction; nothing of a refused chunk is visible."""
         checked = conform(table, chunk, rows)
         action = f"writing flush {chunk.flush_seq} to `{table.name}`"
-        async with self._session(action) as connection:
+        async with self._pool.session(action) as connection:
             copied = await self._loader.choose(connection, len(checked))
             async with connection.transaction():
                 await _lock_stream(connection, table, chunk)
@@ -118,7 +112,7 @@ class PostgresSink:
     async def publish(self, table: SinkTable, progress: Progress) -> None:
         """Tell readers of time that passed without rows, unless a newer epoch owns the table."""
         action = f"telling the progress of `{table.name}`"
-        async with self._session(action) as connection, connection.transaction():
+        async with self._pool.session(action) as connection, connection.transaction():
             await _lock_stream(connection, table, progress)
             await tell(connection, table, progress)
 
@@ -127,7 +121,7 @@ class PostgresSink:
 
     async def progress(self, table: SinkTable) -> Progress | None:
         """Read the stream's row of `sluice_streams`."""
-        async with self._session("reading `sluice_streams`") as connection:
+        async with self._pool.session("reading `sluice_streams`") as connection:
             return await told(connection, table)
 
     async def retire(
@@ -143,7 +137,7 @@ class PostgresSink:
             times = (rows.floor_ms, rows.until_ms, rows.after_ms)
             meant = [_EPOCH + timedelta(milliseconds=at) for at in times]
         action = f"retiring rows of `{table.name}`"
-        async with self._session(action) as connection, connection.transaction():
+        async with self._pool.session(action) as connection, connection.transaction():
             await _lock_stream(connection, table, chunk)
             if await _is_recorded(connection, table, chunk):
                 return
@@ -159,14 +153,12 @@ class PostgresSink:
 
         UUIDs and JSON are text, and text orders by its bytes.
         """
-        async with self._session(f"reading `{table}_final`") as connection:
+        async with self._pool.session(f"reading `{table}_final`") as connection:
             return await read_final(connection, table, limit, time)
 
     async def close(self) -> None:
         """Close the connections; the next use opens them again."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await pool.close()
+        await self._pool.close()
 
     async def _before(self, connection: asyncpg.Connection) -> list[str]:  # noqa: ARG002 - a hook of TimescaleDB
         """Do what must precede the table, outside its transaction."""
@@ -191,26 +183,6 @@ class PostgresSink:
                 f"{self.service} table `{table.name}` cannot hold stream `{table.stream}`: "
                 f"{'; '.join(reasons)}"
             )
-
-    @asynccontextmanager
-    async def _session(self, action: str) -> AsyncIterator[asyncpg.Connection]:
-        with translated(action, self.service, self._address):
-            pool = await self._connected()
-            async with pool.acquire(timeout=30) as connection:
-                yield connection
-
-    async def _connected(self) -> asyncpg.Pool:
-        """Give the pool of the running loop; it opens connections when they are asked for."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop, self._pool, self._connecting = loop, None, asyncio.Lock()
-        async with self._connecting:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._dsn, min_size=0, max_size=4, timeout=10, command_timeout=120,
-                    server_settings=_SESSION,
-                )  # fmt: skip
-            return self._pool
 
 
 async def _claim(connection: asyncpg.Connection, table: SinkTable) -> int:

@@ -1,11 +1,8 @@
 """PostgreSQL as a target of batches: staged beside the target, published in one transaction."""
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from typing import ClassVar
-from urllib.parse import urlsplit
 
 import asyncpg
 import pyarrow as pa
@@ -37,8 +34,8 @@ from connectors.postgres_batch_staging import (
 )
 from connectors.postgres_batch_table import Server, batch_refusals, split_name
 from connectors.postgres_copy import copy_in
-from connectors.postgres_error import translated
 from connectors.postgres_load import COPY_ROWS, STATEMENT_ROWS, ChunkLoader, array_parameters
+from connectors.postgres_pool import PostgresPool
 from connectors.postgres_read import column_kinds, read_view
 from connectors.postgres_table import quoted, unnested
 
@@ -62,18 +59,18 @@ class PostgresBatchTarget:
     """After how long the server ends the transaction of a frozen publication."""
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-        parts = urlsplit(dsn)
-        self._address = f"{parts.hostname or 'localhost'}:{parts.port or 5432}"
-        self._pool: asyncpg.Pool | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._connecting = asyncio.Lock()
+        self._pool = PostgresPool(
+            dsn, self.service, max_size=_CONNECTIONS, timeout=10,
+            command_timeout=ANSWER_S, statement_cache_size=0,
+            connection_class=self.connection_class,
+            server_settings={"idle_in_transaction_session_timeout": str(self.idle_ms)},
+        )  # fmt: skip
         self._loader = ChunkLoader()
 
     async def preflight(self, table: BatchTable) -> TargetPlan:
         """Say which statements `publish` will execute; refuse a table that cannot hold the mode."""
         check_batch_table(table)
-        async with self._session(f"looking at table `{table.name}`") as connection:
+        async with self._pool.session(f"looking at table `{table.name}`") as connection:
             server = await look_at(connection, table, await schema_of(connection, table))
             shape, notes = await self._shape(connection, table, server)
         self._require(table, server)
@@ -85,7 +82,7 @@ class PostgresBatchTarget:
         Rows that will become the target itself are logged from the start.
         """
         check_batch_table(table)
-        async with self._session(f"opening staging of `{table.name}`") as connection:
+        async with self._pool.session(f"opening staging of `{table.name}`") as connection:
             schema = await schema_of(connection, table)
             for name in older(await tables_like(connection, schema, slot_prefix(table)), table.run):
                 await _drop(connection, schema, name)
@@ -113,7 +110,7 @@ class PostgresBatchTarget:
                 count += part.num_rows
                 yield part
 
-        async with self._session(f"staging chunk {chunk} of `{table.name}`") as connection:
+        async with self._pool.session(f"staging chunk {chunk} of `{table.name}`") as connection:
             schema = await schema_of(connection, table)
             if not await is_open(connection, table, schema):
                 raise staging_gone(table, "to be open")
@@ -137,7 +134,7 @@ class PostgresBatchTarget:
         The server counted them, in the transactions that wrote them.
         """
         counts = {}
-        async with self._session(f"counting staging of `{table.name}`") as connection:
+        async with self._pool.session(f"counting staging of `{table.name}`") as connection:
             schema = await schema_of(connection, table)
             if await is_open(connection, table, schema):
                 counts = whole_attempts(await written(connection, table, schema))
@@ -146,7 +143,7 @@ class PostgresBatchTarget:
     async def publish(self, table: BatchTable, tokens: Mapping[int, str]) -> Published:
         """Change the target, and note it in `sluice_batches`, in one transaction."""
         check_batch_table(table)
-        async with self._session(f"publishing `{table.name}`") as connection:
+        async with self._pool.session(f"publishing `{table.name}`") as connection:
             await self._before(connection, table)
             async with connection.transaction():
                 schema = await schema_of(connection, table)
@@ -183,7 +180,7 @@ class PostgresBatchTarget:
 
     async def discard(self, table: BatchTable) -> None:
         """Drop the staging of this run."""
-        async with self._session(f"dropping staging of `{table.name}`") as connection:
+        async with self._pool.session(f"dropping staging of `{table.name}`") as connection:
             schema = await schema_of(connection, table)
             for name in await tables_like(connection, schema, run_prefix(table)):
                 await _drop(connection, schema, name)
@@ -193,7 +190,7 @@ class PostgresBatchTarget:
         schema, bare = split_name(name)
         view = f"{quoted(schema)}." if schema else ""
         view += quoted(f"{bare}_final")
-        async with self._session(f"reading `{name}_final`") as connection:
+        async with self._pool.session(f"reading `{name}_final`") as connection:
             kinds = {
                 column: kind
                 for column, kind in (await column_kinds(connection, view)).items()
@@ -209,9 +206,7 @@ class PostgresBatchTarget:
 
     async def close(self) -> None:
         """Close the connections; the next use opens them again."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await pool.close()
+        await self._pool.close()
 
     async def _before(self, connection: asyncpg.Connection, table: BatchTable) -> None:
         """Do what must precede a publication, outside its transaction."""
@@ -273,28 +268,6 @@ class PostgresBatchTarget:
                 f"{self.service} table `{table.name}` cannot hold pipeline `{table.pipeline}`, "
                 f"mode {table.mode}: {'; '.join(reasons)}"
             )
-
-    @asynccontextmanager
-    async def _session(self, action: str) -> AsyncIterator[asyncpg.Connection]:
-        with translated(action, self.service, self._address):
-            pool = await self._connected()
-            async with pool.acquire() as connection:
-                yield connection
-
-    async def _connected(self) -> asyncpg.Pool:
-        """Give the pool of the running loop; it opens connections when they are asked for."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop, self._pool, self._connecting = loop, None, asyncio.Lock()
-        async with self._connecting:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._dsn, min_size=0, max_size=_CONNECTIONS, timeout=10,
-                    command_timeout=ANSWER_S, statement_cache_size=0,
-                    connection_class=self.connection_class,
-                    server_settings={"idle_in_transaction_session_timeout": str(self.idle_ms)},
-                )  # fmt: skip
-            return self._pool
 
 
 async def _drop(connection: asyncpg.Connection, schema: str, name: str) -> None:

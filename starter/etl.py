@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from starter.call import pipeline_file, project_settings, run_calls, seconds
 from starter.output import Output, OutputFormat, command_app, print_json, say, show
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def run(
 
     Example: sluice etl run orders-daily --interval 2026-05-01/2026-05-02 --wait
     """
-    settings = _settings()
+    settings = project_settings()
     spec = _load_spec(name, settings)
     span = _interval(spec, interval)
     if dry_run:
@@ -69,7 +70,7 @@ def run(
     from workflows.etl_input import EtlInput
 
     task = EtlInput(spec=spec, interval=span, forget_releases=forget_releases)
-    timeout_s = _seconds(timeout)
+    timeout_s = seconds(timeout)
 
     async def act(client: "EtlClient") -> None:
         from starter.reference import freeze_etl_references
@@ -104,8 +105,8 @@ def status(
     """
     from starter.etl_view import print_status, print_status_json
 
-    settings = _settings()
-    timeout_s = _seconds(timeout)
+    settings = project_settings()
+    timeout_s = seconds(timeout)
 
     async def act(client: "EtlClient") -> None:
         found = await _find(client, name, interval, settings)
@@ -129,7 +130,7 @@ def show_run(
     """
     from starter.etl_view import print_record
 
-    settings = _settings()
+    settings = project_settings()
 
     async def read() -> "RunRecord":
         from starter.run_name import find_run
@@ -151,8 +152,8 @@ def cancel(
 
     Example: sluice etl cancel orders-daily --interval 2026-05-01/2026-05-02 --wait
     """
-    settings = _settings()
-    timeout_s = _seconds(timeout)
+    settings = project_settings()
+    timeout_s = seconds(timeout)
 
     async def act(client: "EtlClient") -> None:
         from starter.etl_client import EtlCancelledError
@@ -232,7 +233,7 @@ async def run_released(
 
 
 def _signal(name: str, interval: str | None, signal: str) -> None:
-    settings = _settings()
+    settings = project_settings()
 
     async def act(client: "EtlClient") -> None:
         found = await _find(client, name, interval, settings)
@@ -306,37 +307,16 @@ def _interval(spec: "EtlSpec", text: str | None) -> "DataInterval | None":
 
 
 def _run(settings: "Settings", action: "Callable[[EtlClient], Awaitable[None]]") -> None:
-    """Connect and act; Ctrl-C and a wait that timed out have their own exit codes."""
+    """Connect and act."""
     from starter.etl_client import EtlClient
-    from starter.live import WaitTimedOutError
 
     async def connected() -> None:
         await action(await EtlClient.open(settings))
 
-    try:
-        asyncio.run(connected())
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    except WaitTimedOutError as error:
-        say(str(error))
-        raise typer.Exit(6) from error
-
-
-def _settings() -> "Settings":
-    from common.settings_load import load_settings
-
-    return load_settings()
+    run_calls(connected())
 
 
 def _load_spec(name: str, settings: "Settings") -> "EtlSpec":
-    from pipelines.load import find_pipeline, load_etl
-    from pipelines.python_function import use_project
+    from pipelines.load import load_etl
 
-    use_project(settings.project_dir)
-    return load_etl(find_pipeline(name, settings.project_dir))
-
-
-def _seconds(timeout: str | None) -> float | None:
-    from common.duration import parse_duration
-
-    return None if timeout is None else parse_duration(timeout) / 1000
+    return load_etl(pipeline_file(name, settings))

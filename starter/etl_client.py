@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import quote
 
 from temporalio.client import (
     Client,
@@ -25,8 +24,10 @@ from starter.temporal_call import (
     CALL_TIMEOUT,
     WORKFLOW_QUEUE,
     check_workers,
+    first_cause,
     first_line,
     unavailable,
+    web_ui,
 )
 from workflows.etl_input import ETL_WORKFLOW, EtlInput, EtlResult, EtlStatus
 
@@ -177,9 +178,7 @@ class EtlClient:
                 raise EtlCancelledError(
                     f"etl `{run.name}` {run.label}: cancelled, its targets are as they were"
                 ) from error
-            cause = error.cause
-            while cause.__cause__ is not None:
-                cause = cause.__cause__
+            cause = first_cause(error.cause)
             said = cause.message if isinstance(cause, ApplicationError) else first_line(cause)
             raise EtlFailedError(
                 f"etl `{run.name}` {run.label}: {said}; nothing was published; see "
@@ -190,12 +189,7 @@ class EtlClient:
 
     def web_ui(self, run: EtlRun) -> str:
         """Give the run's page in the Web UI, or the workflow's id where none is known."""
-        workflow_id = etl_workflow_id(run.name, run.label)
-        if self._settings.temporal.ui_address is None:
-            return f"workflow {workflow_id}"
-        base = self._settings.temporal.ui_address.rstrip("/")
-        namespace = self._settings.temporal.namespace
-        return f"{base}/namespaces/{namespace}/workflows/{quote(workflow_id, safe='')}"
+        return web_ui(self._settings, etl_workflow_id(run.name, run.label))
 
     def _ended(self, run: EtlRun, what: str, error: RPCError) -> Exception:
         if error.status == RPCStatusCode.NOT_FOUND:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from starter.call import project_settings
 from starter.output import Output, OutputFormat, command_app, print_json, print_table, show
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def report(
 
     Example: sluice quality report orders-daily/12 -o json
     """
-    settings = _settings()
+    settings = project_settings()
     record, found, page = asyncio.run(_report(settings, run))
     if output is OutputFormat.JSON:
         print_json({**found.model_dump(mode="json"), "page": page})
@@ -56,7 +57,7 @@ def trend(
     """
     from batch.quality_trend import trend_of
 
-    settings = _settings()
+    settings = project_settings()
     entries = asyncio.run(_entries(settings, pipeline))
     if output is OutputFormat.JSON:
         print_json([one.model_dump(mode="json") for one in entries[-limit:]])
@@ -81,9 +82,3 @@ async def _entries(settings: "Settings", pipeline: str) -> list["HistoryEntry"]:
     from starter.run_name import find_history
 
     return await (await find_history(settings, pipeline)).entries()
-
-
-def _settings() -> "Settings":
-    from common.settings_load import load_settings
-
-    return load_settings()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from starter.call import project_settings
 from starter.output import Output, OutputFormat, command_app, print_json, print_table, show
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def list_runs(
 
     Example: sluice quarantine list orders-daily -o json
     """
-    settings = _settings()
+    settings = project_settings()
 
     async def read() -> list["RunRecord"]:
         from starter.run_name import find_history
@@ -85,7 +86,7 @@ def show_rows(
 
     Example: sluice quarantine show orders-daily/12 --check "range(amount)"
     """
-    settings = _settings()
+    settings = project_settings()
     record, rows = asyncio.run(_rows(settings, run, check, None))
     shown = rows.head(limit) if limit else rows
     if output is OutputFormat.JSON:
@@ -119,7 +120,7 @@ def release(
     from common.errors import UsageError
     from starter.etl import run_released
 
-    settings = _settings()
+    settings = project_settings()
     record, rows = asyncio.run(_rows(settings, run, check, row))
     import polars as pl
 
@@ -156,9 +157,3 @@ async def _rows(
     if places:
         rows = rows.filter(pl.format("{}:{}", "chunk", "row").is_in(places))
     return record, rows
-
-
-def _settings() -> "Settings":
-    from common.settings_load import load_settings
-
-    return load_settings()

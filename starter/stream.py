@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from starter import stream_tuning
+from starter.call import pipeline_file, project_settings, run_calls, seconds
 from starter.output import Output, OutputFormat, command_app, print_json, say, show
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def start(
             "`start`: expected `--fresh` or `--rewind-to`, got both; a fresh start has no state "
             "to turn back"
         )
-    settings = _settings()
+    settings = project_settings()
     spec = _load_spec(name, settings)
     task = StreamInput(
         spec=spec,
@@ -107,7 +108,7 @@ def start(
         accept_loss=accept_loss,
         until=None if until is None else parse_until(until),
     )
-    timeout_s = _seconds(timeout)
+    timeout_s = seconds(timeout)
 
     async def run(client: "StreamClient") -> None:
         await freeze_references(spec, find_pipeline(name, settings.project_dir), settings)
@@ -139,8 +140,8 @@ def status(
     """
     from starter.stream_view import print_status, print_status_json
 
-    settings = _settings()
-    stream, timeout_s = _stream_name(name, settings), _seconds(timeout)
+    settings = project_settings()
+    stream, timeout_s = _stream_name(name, settings), seconds(timeout)
 
     async def run(client: "StreamClient") -> None:
         found = await _find(client, stream, settings)
@@ -230,7 +231,7 @@ def rewind(
     from starter.stream_rewind import print_rewound, send_rewind
     from starter.stream_target import parse_rewind_options
 
-    settings = _settings()
+    settings = project_settings()
     stream, wanted = _stream_name(name, settings), parse_rewind_options(to, to_offset)
 
     async def run(client: "StreamClient") -> None:
@@ -260,7 +261,7 @@ def results(
     from connectors.sinks import open_sink
     from starter.stream_view import print_rows
 
-    settings = _settings()
+    settings = project_settings()
     spec = _load_spec(name, settings)
     kinds: dict[str, SinkSpec] = {}
     for one in spec.sinks:
@@ -291,8 +292,8 @@ def _steer(
     from starter.stream_view import print_result
     from starter.stream_watch import wait_for_end, wait_for_state
 
-    settings = _settings()
-    stream, timeout_s = _stream_name(name, settings), _seconds(timeout)
+    settings = project_settings()
+    stream, timeout_s = _stream_name(name, settings), seconds(timeout)
 
     async def run(client: "StreamClient") -> None:
         found = await _find(client, stream, settings)
@@ -344,53 +345,32 @@ async def find_stream(client: "StreamClient", name: str) -> "StreamRun":
         UsageError: It was never started.
         UnknownNameError: There is no pipeline of that name.
     """
-    settings = _settings()
+    settings = project_settings()
     return await _find(client, _stream_name(name, settings), settings)
 
 
 def run_with_client(action: "Callable[[StreamClient], Awaitable[None]]") -> None:
     """Connect and act, with the exit codes of every stream command."""
-    _run(_settings(), action)
+    _run(project_settings(), action)
 
 
 def _run(settings: "Settings", action: "Callable[[StreamClient], Awaitable[None]]") -> None:
-    """Connect and act; Ctrl-C and a wait that timed out have their own exit codes."""
-    from starter.live import WaitTimedOutError
+    """Connect and act."""
     from starter.stream_client import StreamClient
 
     async def connected() -> None:
         await action(await StreamClient.open(settings))
 
-    try:
-        asyncio.run(connected())
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    except WaitTimedOutError as error:
-        say(str(error))
-        raise typer.Exit(6) from error
-
-
-def _settings() -> "Settings":
-    from common.settings_load import load_settings
-
-    return load_settings()
+    run_calls(connected())
 
 
 def _load_spec(name: str, settings: "Settings") -> "StreamSpec":
-    from pipelines.load import find_pipeline, load_stream
-    from pipelines.python_function import use_project
+    from pipelines.load import load_stream
 
-    use_project(settings.project_dir)
-    return load_stream(find_pipeline(name, settings.project_dir))
+    return load_stream(pipeline_file(name, settings))
 
 
 def _stream_name(name: str, settings: "Settings") -> str:
     """Give the name of a stream that was given by name or path."""
     is_path = name.endswith((".yaml", ".yml")) or "/" in name
     return _load_spec(name, settings).name if is_path else name
-
-
-def _seconds(timeout: str | None) -> float | None:
-    from common.duration import parse_duration
-
-    return None if timeout is None else parse_duration(timeout) / 1000

@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import quote
 
 from temporalio.api.failure.v1 import Failure
 from temporalio.client import (
@@ -34,8 +33,10 @@ from starter.temporal_call import (
     CALL_TIMEOUT,
     WORKFLOW_QUEUE,
     check_workers,
+    first_cause,
     first_line,
     unavailable,
+    web_ui,
 )
 from streaming.room import require_partitions
 from streaming.status import StreamResult, StreamStatus
@@ -214,24 +215,17 @@ class StreamClient:
         try:
             return await run.handle.result()
         except WorkflowFailureError as error:
-            cause = error.cause
-            while cause.__cause__ is not None:
-                cause = cause.__cause__
             raise StreamFailedError(
                 f"stream `{run.name}`: expected to complete, drain or stop, got "
-                f"{type(error.cause).__name__}: {first_line(cause)}; see {self.web_ui(run.name)}"
+                f"{type(error.cause).__name__}: {first_line(first_cause(error.cause))}; see "
+                f"{self.web_ui(run.name)}"
             ) from error
         except RPCError as error:
             raise unavailable(self._settings, error) from error
 
     def web_ui(self, name: str) -> str:
         """Give the stream's page in the Web UI, or the workflow's id where none is known."""
-        workflow_id = stream_workflow_id(name)
-        if self._settings.temporal.ui_address is None:
-            return f"workflow {workflow_id}"
-        base = self._settings.temporal.ui_address.rstrip("/")
-        namespace = self._settings.temporal.namespace
-        return f"{base}/namespaces/{namespace}/workflows/{quote(workflow_id, safe='')}"
+        return web_ui(self._settings, stream_workflow_id(name))
 
     def _handle(self, name: str) -> WorkflowHandle[object, StreamResult]:
         return self._client.get_workflow_handle(stream_workflow_id(name), result_type=StreamResult)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -69,6 +70,21 @@ async def _polled(
         raise unavailable(settings, error) from error
     oldest = datetime.now(UTC) - POLLER_AGE
     return any(poller.last_access_time.ToDatetime(tzinfo=UTC) > oldest for poller in answer.pollers)
+
+
+def web_ui(settings: Settings, workflow_id: str) -> str:
+    """Give the page of a workflow in the Web UI, or its id where no address is known."""
+    if settings.temporal.ui_address is None:
+        return f"workflow {workflow_id}"
+    base, namespace = settings.temporal.ui_address.rstrip("/"), settings.temporal.namespace
+    return f"{base}/namespaces/{namespace}/workflows/{quote(workflow_id, safe='')}"
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """Give the error at the end of a chain of causes."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def first_line(error: BaseException) -> str:
