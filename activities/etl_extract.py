@@ -21,7 +21,7 @@ from contracts.field_dtype import polars_type
 from contracts.field_type_parse import parse_field_type
 
 EXTRACTED = "extracted"
-BLOCK_BYTES = 8 * 1024 * 1024
+BLOCK_BYTES = 4 * 1024 * 1024
 SNAPSHOT_READERS = 4
 """Chunks of one snapshot that are read at the same time, all in one process."""
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from common.payloads import ObjectStore, Ref
 from streaming.resource import RECORD
 
-PART_BYTES = 48 * 1024 * 1024
+PART_BYTES = 16 * 1024 * 1024
 """Size in memory at which a file is closed."""
 
 

@@ -30,7 +30,9 @@ async def measure(options: Options) -> None:
     runs: list[Run] = []
     worker = WorkerSettings(processes=options.workers)
     if options.slots is not None:
-        worker = worker.model_copy(update={"range_slots": options.slots})
+        worker = worker.model_copy(
+            update={"range_slots": options.slots, "chunk_slots": options.slots}
+        )
     with bench_stack(options.stack, worker) as stack:
         say(describe(stack.cores))
         for scenario in options.scenarios:

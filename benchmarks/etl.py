@@ -11,7 +11,7 @@ from temporalio.client import WorkflowHandle
 
 from benchmarks.bench_stack import BenchStack
 from benchmarks.etl_limit import copy_to_clickhouse, copy_to_postgres
-from benchmarks.etl_peer import Peer, find_peers, run_peer
+from benchmarks.etl_peer import Peer, PeerFailedError, find_peers, run_peer
 from benchmarks.etl_table import (
     Table,
     clickhouse_command,
@@ -47,6 +47,7 @@ class Case:
     Attributes:
         limit: Name of the bare copy that it is compared with.
         ours: Whether the workers do it.
+        failed: Why it has no figure.
     """
 
     name: str
@@ -57,16 +58,22 @@ class Case:
     rates: list[float] = field(default_factory=list)
     usages: list[Usage] = field(default_factory=list)
     memory_bytes: int = 0
+    failed: str = ""
 
 
 async def etl(stack: BenchStack, options: Options) -> None:
     """Run every way once in each round, and print a line for each."""
     table = await fill_table(stack.settings, options.rows)
     bench = _Bench(stack, table, options)
-    cases = bench.cases(find_peers())
+    cases = [
+        case
+        for case in bench.cases(find_peers(options.peers))
+        if options.only is None or case.name in options.only
+    ]
     for number in range(options.rounds):
         for case in cases:
-            await bench.run(case)
+            if case.failed or not await bench.run(case):
+                continue
             load = case.usages[-1].others_cpu_s / case.usages[-1].seconds
             say(
                 f"round {number + 1}: {case.name} {case.rates[-1]:,.0f} rows/s, "
@@ -74,6 +81,9 @@ async def etl(stack: BenchStack, options: Options) -> None:
             )
     by_name = {case.name: case for case in cases}
     for case in cases:
+        if case.failed:
+            emit(Line(case.name, 0, "rows/s", 0, notes={"failed": case.failed, "rows": table.rows}))
+            continue
         against = by_name.get(case.limit or "")
         ratio = median(_ratios(case, against)) if against is not None else None
         notes = {
@@ -123,20 +133,28 @@ class _Bench:
             ]
         return found
 
-    async def run(self, case: Case) -> None:
-        """Load the table once, and refuse a copy that is not whole."""
+    async def run(self, case: Case) -> bool:
+        """Load the table once, and refuse a copy that is not whole; False if a peer has failed."""
         target = f"bench_{uuid.uuid4().hex[:12]}"
         pids = self._stack.pids() | {OWN: os.getpid()}
         async with watched(pids) as usage:
             started = time.perf_counter()
-            await case.load(target)
+            try:
+                await case.load(target)
+            except PeerFailedError as error:
+                case.failed = str(error)
             seconds = time.perf_counter() - started
+        if case.failed:
+            say(case.failed)
+            await drop_table(self._table.dsn, target)
+            return False
         case.rates.append(self._table.rows / seconds)
         case.usages.append(usage)
         names = self._stack.compute_workers() if case.ours else [OWN]
         own, self._peer_bytes = self._peer_bytes or usage.peak_of(names), 0
         case.memory_bytes = max(case.memory_bytes, own)
         await self._check_and_drop(case, target)
+        return True
 
     async def _check_and_drop(self, case: Case, target: str) -> None:
         settings = self._stack.settings

@@ -28,11 +28,15 @@ class Options:
         cores: Cores that everything shares.
         events: Size of the topic.
         rate: Events per second of event time.
-        slots: Ranges that one process aggregates at the same time; None takes the default.
+        slots: Ranges, or chunks of `etl`, that one process works on at the same time; None takes
+            the defaults.
         max_records: Size of a range; None takes the pipeline's.
         seconds: Duration of the latency measurement.
         rows: Rows of the table of `etl`.
         parallelism: Chunks of `etl` in flight, and streams of its bare copy.
+        peers: Folder of other loaders' environments, made there where they are missing; None leaves
+            them out.
+        only: Lines of `etl` that are measured; None measures all.
     """
 
     scenarios: tuple[str, ...]
@@ -47,6 +51,8 @@ class Options:
     seconds: float
     rows: int
     parallelism: int
+    peers: Path | None
+    only: tuple[str, ...] | None
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -62,7 +68,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--stack", type=Path, help="folder of a stack that stays up afterwards")
     parser.add_argument("--cores", type=int, default=2, help="cores that everything shares (2)")
     parser.add_argument("--workers", type=int, default=2, help="compute processes (2)")
-    parser.add_argument("--slots", type=int, help="ranges at a time per process; the default's")
+    parser.add_argument("--slots", type=int, help="ranges, or chunks of etl, at a time per process")
     parser.add_argument("--events", type=int, default=8_000_000, help="events (8,000,000)")
     parser.add_argument(
         "--rate", type=float, default=100.0, help="events per second of event time (100)"
@@ -74,6 +80,10 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--seconds", type=float, default=25.0, help="duration of latency (25)")
     parser.add_argument("--rows", type=int, default=5_000_000, help="rows of etl (5,000,000)")
     parser.add_argument("--parallelism", type=int, default=8, help="chunks at once of etl (8)")
+    parser.add_argument(
+        "--peers", type=Path, help="folder for other loaders of etl, installed there by pip"
+    )
+    parser.add_argument("--only", help="lines of etl to measure, by name, with commas between them")
     given = parser.parse_args(arguments)
     unknown = [name for name in given.scenarios if name not in SCENARIOS]
     if unknown:
@@ -91,4 +101,6 @@ def parse(arguments: Sequence[str]) -> Options:
         seconds=given.seconds,
         rows=given.rows,
         parallelism=given.parallelism,
+        peers=given.peers.resolve() if given.peers else None,
+        only=tuple(given.only.split(",")) if given.only else None,
     )

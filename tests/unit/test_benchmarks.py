@@ -1,9 +1,11 @@
 """The parts of the benchmarks that need no stack."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from benchmarks import etl_peer
 from benchmarks.etl_limit import shares
 from benchmarks.etl_peer import PEERS, find_peers
 from benchmarks.history import ActivitySpan, busy_seconds, stage_seconds, sums
@@ -54,14 +56,18 @@ def test_the_stream_of_the_latency_scenario_compiles() -> None:
     assert compile_stream(latency_spec("topic", "table")).windowing.size_ms == 1_000
 
 
-def test_a_loader_that_the_environment_does_not_name_is_left_out(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_loader_that_is_installed_is_found_and_one_that_cannot_be_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for peer in PEERS:
-        monkeypatch.delenv(peer.variable, raising=False)
-    monkeypatch.setenv("SLUICE_BENCH_DLT_PYTHON", "/somewhere/python")
-    assert [peer.name for peer in find_peers()] == ["dlt"]
-    assert "sling is left out: SLUICE_BENCH_SLING_PYTHON" in capsys.readouterr().err
+    assert find_peers(None) == []
+    there, missing = PEERS[0], PEERS[1]
+    (tmp_path / there.name).mkdir()
+    (tmp_path / there.name / "installed").write_text("\n".join(there.requirements))
+    (tmp_path / missing.name).write_text("no folder")
+    monkeypatch.setattr(etl_peer, "PEERS", (there, missing))
+    found = find_peers(tmp_path)
+    assert [peer.python for peer in found] == [tmp_path / there.name / "bin" / "python"]
+    assert f"{missing.name} is left out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("rows", "streams"), [(1, 1), (7, 3), (5_000_000, 8)])
