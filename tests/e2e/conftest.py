@@ -28,16 +28,17 @@ def sluice(stack: Settings) -> Sluice:
 @pytest.fixture(scope="session")
 def other_namespace(stack: Settings) -> Sluice:
     """Give the program, set to a Temporal namespace that none of the stack's workers polls."""
-    asyncio.run(_make_namespace(stack))
+    asyncio.run(make_namespace(stack, OTHER))
     return Sluice(stack, {"SLUICE_TEMPORAL__NAMESPACE": OTHER})
 
 
-async def _make_namespace(settings: Settings) -> None:
+async def make_namespace(settings: Settings, name: str) -> None:
+    """Make a namespace of Temporal, and wait until its queues are known."""
     service = (await connect(settings.temporal)).workflow_service
-    asked = RegisterNamespaceRequest(namespace=OTHER)
+    asked = RegisterNamespaceRequest(namespace=name)
     asked.workflow_execution_retention_period.FromTimedelta(timedelta(days=1))
     await service.register_namespace(asked)
-    queue = DescribeTaskQueueRequest(namespace=OTHER, task_queue=TaskQueue(name=STREAM_QUEUE))
+    queue = DescribeTaskQueueRequest(namespace=name, task_queue=TaskQueue(name=STREAM_QUEUE))
     while True:  # the server takes a moment to know it
         try:
             await service.describe_task_queue(queue)

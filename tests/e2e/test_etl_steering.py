@@ -12,7 +12,7 @@ from common.settings import Settings
 from tests.e2e.command import Sluice
 from tests.e2e.etl_project import execute, query, seen, status_when, traces, write_etl
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 GATE = 7301
 PIPELINE = """
@@ -96,13 +96,16 @@ def test_a_run_is_paused_resumed_and_cancelled_in_the_middle(
     assert {name: after.get(name) for name in before} == before
     new = {name for name in after if name not in before}
     assert new <= {"objects/etl/steered/claims/000002.json"}
-    ended = sluice.json("etl", "status", "steered")
-    assert (ended["state"], ended["reason"]) == ("cancelled", "cancelled by request")
+    undone = sluice.json("etl", "status", "steered")
+    assert (undone["state"], undone["reason"]) == ("cancelled", "cancelled by request")
     told = sluice.refused(1, "etl", "pause", "steered")
     assert "expected a run to pause, got one that has ended" in told
 
-    assert sluice.json("etl", "run", "steered", "--dry-run")["slot"] == "run-000003"
+    said = sluice.json("etl", "run", "steered", "--dry-run")
+    assert (said["slot"], said["schema_changes"]) == ("run-000003", [])
     again = json.loads(sluice.ok("etl", "run", "steered", "--wait", "-o", "json"))
     assert (again["run"], again["ledger"]["loaded"]) == (3, 550)
     updated = {one["target"]: (one["inserted"], one["updated"]) for one in again["published"]}
     assert updated["postgres:steered"] == (55, 495)
+    ended = status_when(stack, "steered", lambda status: status.state == "published")
+    assert (ended.slot, ended.chunk_count) == (said["slot"], len(said["chunks"]))
