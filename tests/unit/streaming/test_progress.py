@@ -318,3 +318,12 @@ def test_flushes_of_an_old_run_beyond_the_default_limit_travel_by_reference() ->
     assert crammed is not None
     assert (usual.inline, usual.rows_inline_bytes) == (True, INLINE_LIMIT_BYTES)
     assert (crammed.inline, crammed.rows_inline_bytes) == (False, 4_096)
+
+
+def test_a_bounded_run_is_not_finished_while_a_window_is_to_be_shown() -> None:
+    state = state_of(partition(5, end=5, at_ms=100))
+    state.partitions[0].until = 5
+    state.segments = [segment(0, 0)]
+    assert not is_finished(state)
+    state.segments = [segment(0, None)]
+    assert is_finished(state)
