@@ -80,7 +80,7 @@ async def watched(pids: dict[str, int]) -> AsyncIterator[Usage]:
     """Watch processes by name while the body runs; the usage is complete when it ends."""
     usage = Usage()
     trees = {name: psutil.Process(pid) for name, pid in pids.items()}
-    before = {name: _cpu_s(process) for name, process in trees.items()}
+    before = _all_cpu_s(trees)
     started, busy = time.perf_counter(), _busy_s()
     sampler = asyncio.create_task(_sample(trees, usage))
     try:
@@ -90,7 +90,7 @@ async def watched(pids: dict[str, int]) -> AsyncIterator[Usage]:
         with contextlib.suppress(asyncio.CancelledError):
             await sampler
         usage.seconds = time.perf_counter() - started
-        usage.cpu_s = {name: _cpu_s(process) - before[name] for name, process in trees.items()}
+        usage.cpu_s = {name: now - before[name] for name, now in _all_cpu_s(trees).items()}
         usage.others_cpu_s = max(0.0, _busy_s() - busy - sum(usage.cpu_s.values()))
 
 
@@ -103,10 +103,28 @@ async def _sample(trees: dict[str, psutil.Process], usage: Usage) -> None:
         await asyncio.sleep(SAMPLE_S)
 
 
-def _cpu_s(process: psutil.Process) -> float:
+def _all_cpu_s(trees: dict[str, psutil.Process]) -> dict[str, float]:
+    """Give the processor time of each; what is below another one that is watched counts there.
+
+    A stack that the benchmark has started is below the benchmark.
+    """
+    roots = {process.pid for process in trees.values()}
+    return {name: _cpu_s(process, roots - {process.pid}) for name, process in trees.items()}
+
+
+def _family(process: psutil.Process, others: set[int]) -> list[psutil.Process]:
+    found = [process]
+    for child in process.children():
+        if child.pid not in others:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += _family(child, others)
+    return found
+
+
+def _cpu_s(process: psutil.Process, others: set[int]) -> float:
     total = 0.0
     with contextlib.suppress(psutil.NoSuchProcess):
-        for one in (process, *process.children(recursive=True)):
+        for one in _family(process, others):
             with contextlib.suppress(psutil.NoSuchProcess):
                 times = one.cpu_times()
                 total += times.user + times.system

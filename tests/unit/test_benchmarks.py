@@ -1,6 +1,9 @@
 """The parts of the benchmarks that need no stack."""
 
+import asyncio
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from benchmarks.etl_peer import PEERS, find_peers
 from benchmarks.history import ActivitySpan, busy_seconds, stage_seconds, sums
 from benchmarks.latency import PARTITIONS, Appends, latencies_ms, latency_spec
 from benchmarks.line import Line, percentile
+from benchmarks.machine import watched
 from benchmarks.options import SCENARIOS, parse
 from streaming.plan import compile_stream
 
@@ -86,3 +90,16 @@ def test_all_scenarios_run_by_default_and_an_unknown_one_is_a_usage_error(
         parse(["nothing"])
     assert ended.value.code == 2
     assert "expected one of sales-1m" in capsys.readouterr().err
+
+
+async def test_a_process_that_is_watched_does_not_count_for_the_one_that_started_it() -> None:
+    """A stack that the benchmark had started was counted twice."""
+    burn = "import sys\nfor _ in range(6_000_000): pass\nprint(1, flush=True)\nsys.stdin.read()"
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", burn, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    async with watched({"own": os.getpid(), "child": child.pid}) as usage:
+        await child.stdout.readline()
+    await child.communicate(b"")
+    assert usage.cpu_s["child"] > usage.cpu_s["own"]
