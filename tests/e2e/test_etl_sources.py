@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import signal
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -23,7 +24,7 @@ from connectors.kafka_admin import KafkaAdmin
 from connectors.object_store import ObstoreStore
 from connectors.temporal import connect
 from starter.temporal_call import ACTIVITY_QUEUE, WORKFLOW_QUEUE, check_workers
-from tests.e2e.command import Sluice
+from tests.e2e.command import PROGRAM, Sluice
 from tests.e2e.conftest import make_namespace
 from tests.e2e.etl_api import Api, serving
 from tests.e2e.etl_project import seen, write_etl
@@ -177,13 +178,16 @@ def apart(stack: Settings, s3_settings: ObjectStoreSettings) -> Iterator[Sluice]
         }
         program = Sluice(stack, known)
         asyncio.run(make_namespace(stack, NAMESPACE))
-        with program.start("worker", "--queues", "etl,etl-compute", "--processes", "1") as workers:
+        command = [str(PROGRAM), "worker", "--queues", "etl,etl-compute", "--processes", "1"]
+        with subprocess.Popen(  # a pipe that nobody reads would stop them once it is full
+            command, env=program.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as workers:
             try:
                 asyncio.run(_until_polled(stack))
                 yield program
             finally:
                 workers.send_signal(signal.SIGTERM)
-                workers.communicate()
+                workers.wait()
 
 
 async def _until_polled(settings: Settings) -> None:
