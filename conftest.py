@@ -8,26 +8,27 @@ import pytest
 
 ROOT = Path(__file__).parent
 PURE = {"unit", "workflows", "replay", "architecture"}
-GROUPS = {"conformance": "services", "integration": "services", "recovery": "stack", "e2e": "stack"}
+GROUPS = {
+    "conformance": "services", "integration": "services", "recovery": "recovery", "e2e": "e2e",
+}  # fmt: skip
 
 # The commands of the environment, such as `temporal-test-server`, are found without activating it.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Give each test the marker of its folder; doctests count as unit tests.
 
-    Tests with services run in two groups, each one after the other on a worker with a stack of its
-    own: more stacks than that would take more memory than they save time. A module with services of
-    its own names another group with `pytestmark = pytest.mark.xdist_group("kafka")`.
+    Tests with services run in groups, each one after the other on a worker with a stack of its own,
+    since a stack takes processor time and memory also when nothing asks it. A module with services
+    of its own names another group with `pytestmark = pytest.mark.xdist_group("kafka")`. xdist reads
+    the groups before `pytest_collection_modifyitems` would be called here.
     """
-    for item in items:
-        folder = _folder(item.path)
-        if folder in PURE | GROUPS.keys():
-            item.add_marker(folder)
-        if folder in GROUPS and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(GROUPS[folder]))
+    folder = _folder(item.path)
+    if folder in PURE | GROUPS.keys():
+        item.add_marker(folder)
+    if folder in GROUPS and item.get_closest_marker("xdist_group") is None:
+        item.add_marker(pytest.mark.xdist_group(GROUPS[folder]))
 
 
 def _folder(path: Path) -> str:

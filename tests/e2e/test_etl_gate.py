@@ -11,7 +11,7 @@ from common.settings import Settings
 from tests.e2e.command import Sluice
 from tests.e2e.etl_project import execute, seen, traces, write_etl
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 PIPELINE = """
 interval: 1d
@@ -104,14 +104,22 @@ def require_swept(sluice: Sluice, settings: Settings, run: tuple[str, ...]) -> N
     long_ago = time.time() - 8 * 86_400
     for record in (settings.data_dir / "objects/etl/gated/records").iterdir():
         os.utime(record, (long_ago, long_ago))
-    raw = [name for name in traces(settings) if "/raw/" in name]
+    raw = raw_traces(settings)
     (swept,) = sluice.json("sweep", "gated")
     assert swept["kind"] == "etl"
     assert sorted(f"lake/{key}" for key in swept["keys"]) == sorted(raw) != []
-    assert [name for name in traces(settings) if "/raw/" in name] == []
+    assert raw_traces(settings) == []
     assert len(sluice.json("quarantine", "show", "gated", "--limit", "0")) == 4
     forgotten = outcome(sluice, 0, *run, "--forget-releases")
     assert ledger(forgotten) == (800, len(GOOD), len(SKIPPED), 25)
+
+
+def raw_traces(settings: Settings) -> list[str]:
+    return [
+        name
+        for name in traces(settings)
+        if name.startswith("lake/etl/gated/runs/") and "/raw/" in name
+    ]
 
 
 def require_blocked(sluice: Sluice, settings: Settings, run: tuple[str, ...]) -> None:
